@@ -1,0 +1,124 @@
+//! A credential in the JSON forms that AWS's clients read.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Credential, Principal, Session, Validity};
+
+/// AWS's container-credentials document; endpoint-contract section 3 says why each field is as it
+/// is. A field that is not known is left out: no client bears an empty string or a null.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container<'a> {
+    code: &'static str,
+    #[serde(rename = "Type")]
+    kind: &'static str,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_arn: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<&'a str>,
+}
+
+/// The body of the endpoint's 200 answer, rendered once per credential.
+pub fn container(credential: &Credential) -> Bytes {
+    let (role_arn, account_id) = match &credential.principal {
+        Principal::Role(arn) => (Some(arn.as_str()), Some(arn.account().as_str())),
+        Principal::Unknown => (None, None),
+    };
+    let document = Container {
+        code: "Success",
+        kind: "AWS-HMAC",
+        access_key_id: credential.access_key_id.as_str(),
+        secret_access_key: credential.secret_access_key.expose(),
+        token: token(credential),
+        expiration: expiration(credential),
+        role_arn,
+        account_id,
+    };
+    render(&document)
+}
+
+/// What a `credential_process` prints: version 1 of the AWS CLI's format.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Process<'a> {
+    version: u8,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+}
+
+/// The output of a `credential_process`.
+pub fn process(credential: &Credential) -> Bytes {
+    render(&Process {
+        version: 1,
+        access_key_id: credential.access_key_id.as_str(),
+        secret_access_key: credential.secret_access_key.expose(),
+        session_token: token(credential),
+        expiration: expiration(credential),
+    })
+}
+
+fn token(credential: &Credential) -> Option<&str> {
+    match &credential.session {
+        Session::Token(token) => Some(token.expose()),
+        Session::None => None,
+    }
+}
+
+fn expiration(credential: &Credential) -> Option<String> {
+    match &credential.validity {
+        Validity::Until(life) => Some(life.expiry().wall.to_string()),
+        Validity::Unlimited => None,
+    }
+}
+
+fn render(document: &impl Serialize) -> Bytes {
+    // A flat struct of strings has no map key and no number that JSON cannot hold: serde_json
+    // can fail on those alone when it writes to memory.
+    serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Moment, Timestamp};
+    use crate::credential::fixtures;
+
+    fn issued() -> Moment {
+        Moment { wall: Timestamp::from_secs(1_795_561_630), boot: Duration::ZERO }
+    }
+
+    #[test]
+    fn the_container_document_is_the_contracts() {
+        let mut credential = fixtures::session(1, issued(), Duration::from_secs(3600));
+        credential.principal =
+            Principal::Role("arn:aws:iam::111122223333:role/hub".parse().unwrap());
+        assert_eq!(
+            container(&credential),
+            r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIATESTTESTTES00001","SecretAccessKey":"secret-key-of-test-1","Token":"session-token-of-test-1","Expiration":"2026-11-25T00:07:10Z","RoleArn":"arn:aws:iam::111122223333:role/hub","AccountId":"111122223333"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut credential = fixtures::session(1, issued(), Duration::from_secs(3600));
+        credential.session = Session::None;
+        credential.validity = Validity::Unlimited;
+        assert_eq!(
+            process(&credential),
+            r#"{"Version":1,"AccessKeyId":"ASIATESTTESTTES00001","SecretAccessKey":"secret-key-of-test-1"}"#
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! Text that must not be printed, and the removal of such text from what others wrote.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// A secret text: it prints as its length, compares in constant time and is wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Box<str>>);
+
+impl Secret {
+    /// Takes the text over; the string's own allocation is wiped when the secret is dropped.
+    pub fn new(text: String) -> Self {
+        // `into_boxed_str` may move the text to a smaller allocation and leave the old one
+        // unwiped, so the copy is made here and the original wiped.
+        let text = Zeroizing::new(text);
+        Self(Zeroizing::new(Box::from(text.as_str())))
+    }
+
+    /// The text itself, for the few places that must write it on a wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Length in bytes: the shape that an error may tell.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no text at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares in constant time for texts of one length.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(presented).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[redacted, {} characters]", self.len())
+    }
+}
+
+/// The longest reason that is kept of an upstream's message, in characters.
+const LONGEST_REASON: usize = 600;
+
+/// An unbroken run of token characters that is longer than this is taken for a secret. Session
+/// tokens and JWTs are far longer; the longest role name is 64, and `/` `:` `.` break a run.
+const LONGEST_WORD: usize = 80;
+
+/// Makes a text that an upstream wrote fit for a log: without the `known` secrets, without
+/// anything that looks like a token, on one line, and bounded.
+///
+/// AWS's SignatureDoesNotMatch quotes the canonical request with the session token in it, so an
+/// upstream's text can never be passed on as it is.
+pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> String {
+    let mut text = Zeroizing::new(text.to_owned());
+    for secret in known.into_iter().filter(|secret| secret.len() >= 8) {
+        *text = text.replace(secret.expose(), "[redacted]");
+    }
+    let mut clean = String::with_capacity(text.len().min(LONGEST_REASON));
+    let mut word = Zeroizing::new(String::new());
+    for c in text.chars().chain([' ']) {
+        if c.is_ascii_alphanumeric() || "+=_-".contains(c) {
+            word.push(c);
+            continue;
+        }
+        clean.push_str(if looks_secret(&word) { "[redacted]" } else { word.as_str() });
+        word.clear();
+        clean.push(if c.is_control() { ' ' } else { c });
+    }
+    clean.truncate(clean.trim_end().len());
+    if let Some((end, _)) = clean.char_indices().nth(LONGEST_REASON) {
+        clean.truncate(end);
+        clean.push('…');
+    }
+    clean
+}
+
+/// Whether an unbroken run of token characters is one that must not be printed: a JWT, a token of
+/// Vault (`hvs.`, `hvb.` and `s.` leave their random part as a word), or any very long run.
+fn looks_secret(word: &str) -> bool {
+    word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_tells_the_length_alone() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[redacted, 7 characters]");
+    }
+
+    #[test]
+    fn a_known_secret_is_cut_out_even_when_it_is_short_and_has_slashes() {
+        let secret = Secret::new("wJalr/XUtn+FEMI".into());
+        assert_eq!(scrub("signed with wJalr/XUtn+FEMI, no", [&secret]), "signed with [redacted], no");
+    }
+
+    #[test]
+    fn long_runs_and_jwts_are_cut_out_and_arns_are_kept() {
+        let token = "FwoGZXIvYXdzE".repeat(9);
+        let arn = "arn:aws:iam::111122223333:role/a/long/path/of/many/words/that/is/still/a/role";
+        let said = scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
+        assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].c"));
+    }
+
+    #[test]
+    fn a_long_text_is_bounded() {
+        assert_eq!(scrub(&"a b ".repeat(1000), []).chars().count(), LONGEST_REASON + 1);
+    }
+}

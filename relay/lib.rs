@@ -1,0 +1,40 @@
+//! `credential-relay` serves short-lived AWS credentials to the AWS SDKs of a pod over localhost.
+//!
+//! The modules stand in the order in which a credential travels; reading them top to bottom
+//! follows it from its source to the application:
+//!
+//! ```text
+//! source ──► hop ──► hop ──► rotation ──► store ──► endpoint ──► the application's SDK
+//!    └──────── chain ─┘      when, how    latest    guard, access token,
+//!                            to retry     state     answer
+//! ```
+//!
+//! Rotation is the only writer of the store, and the endpoint only reads it: a request never
+//! causes an upstream call. `ARCHITECTURE.md` has the whole picture, and `tests/layering.rs`
+//! says which module may import which.
+
+pub mod arn;
+pub mod clock;
+pub mod config;
+pub mod credential;
+pub mod failure;
+pub mod metrics;
+pub mod shutdown;
+
+pub mod sources;
+
+pub mod chain;
+
+pub mod rotation;
+
+pub mod store;
+
+pub mod endpoint;
+
+pub mod admin;
+
+pub mod app;
+pub mod cli;
+#[cfg(feature = "dev")]
+pub mod dev;
+pub mod telemetry;
