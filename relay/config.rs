@@ -1,0 +1,124 @@
+//! The configuration: what is read, checked as a whole, before anything starts.
+//!
+//! [`document`] holds the types of the file, from which its JSON schema comes too; this module
+//! holds what the rest of the program gets: values that cannot be wrong.
+
+pub mod document;
+pub mod environment;
+pub mod load;
+pub mod mistakes;
+pub mod template;
+pub mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::arn::RoleArn;
+use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, StsEndpoint, Tag};
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where applications ask.
+    pub endpoint: Endpoint,
+    /// Where probes, Prometheus and the operator ask.
+    pub admin: Admin,
+    /// The identities that are served; at least one.
+    pub profiles: BTreeMap<ProfileName, Profile>,
+    /// What is right but should be known, such as a lifetime that was clamped; logged at start
+    /// and printed by `check`.
+    pub warnings: Vec<String>,
+}
+
+/// The endpoint that applications ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Loopback or link-local, unless the operator allowed another. Where it is 127.0.0.1, the
+    /// same port of `::1` is served too if it can be bound.
+    pub listen: SocketAddr,
+    /// Names that a request's Host may have beside 127.0.0.1, localhost and ::1, in lower case.
+    pub hosts: Vec<String>,
+    /// Connections at one time; beyond it the one that has been idle longest is closed.
+    pub max_connections: usize,
+}
+
+/// The admin listeners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// TCP: probes and metrics, nothing else.
+    pub listen: SocketAddr,
+    /// A Unix socket, 0600: status and rotate.
+    pub socket: PathBuf,
+}
+
+/// One named identity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Where its base credentials come from.
+    pub source: Source,
+    /// The roles assumed from there on, in order; none serves the base itself.
+    pub chain: Vec<Hop>,
+    /// Who may ask for it.
+    pub access: Access,
+}
+
+/// Where base credentials come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the relay's own
+    /// environment, read at the first fetch.
+    Environment,
+    /// A file in the JSON form of a `credential_process`, read at each fetch.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// One AssumeRole. Every template is filled in and every bound is checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hop {
+    /// The role.
+    pub role_arn: RoleArn,
+    /// The session's name.
+    pub session_name: SessionName,
+    /// The external id that the role's trust policy wants.
+    pub external_id: Option<String>,
+    /// How long the credentials shall live: 15 min to 12 h, at most 1 h where the caller is a role
+    /// session.
+    pub duration: Duration,
+    /// Session tags.
+    pub tags: Vec<Tag>,
+    /// The source identity, which stays through the rest of the chain.
+    pub source_identity: Option<SessionName>,
+    /// A session policy.
+    pub policy: Option<PolicyDocument>,
+    /// Managed session policies, 10 at most.
+    pub policy_arns: Vec<PolicyArn>,
+    /// The STS that is asked.
+    pub sts: Sts,
+}
+
+/// Which STS is asked, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sts {
+    /// Its region; the partition of every role that it is asked for is this region's.
+    pub region: Region,
+    /// In the place of the region's own endpoint.
+    pub endpoint: Option<StsEndpoint>,
+    /// The FIPS endpoint.
+    pub fips: bool,
+    /// The dual-stack endpoint.
+    pub dual_stack: bool,
+    /// Roots in the place of the system's, PEM.
+    pub ca_cert: Option<PathBuf>,
+}
+
+/// Who may ask for a profile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// The file with the access token; the relay writes it if it is not there.
+    pub token_file: PathBuf,
+}

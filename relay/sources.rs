@@ -1,0 +1,36 @@
+//! Sources: where a profile's base credentials come from.
+
+pub mod fixed;
+
+use std::pin::Pin;
+
+use crate::credential::Credential;
+use crate::failure::Failure;
+
+/// What a fetch may fall back on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Parts that are still fresh may be used again: a hop's base, a session at the upstream.
+    Reuse,
+    /// Every part must be fetched anew: somebody said that the present keys have leaked.
+    Anew,
+}
+
+/// The answer of a fetch that is under way.
+pub type Fetch<'a> = Pin<Box<dyn Future<Output = Result<Credential, Failure>> + Send + 'a>>;
+
+/// Gives credentials. A chain is one too, over its base.
+///
+/// `fetch` takes `&mut self`, so one flight at a time is a matter of types. What several sources
+/// share (a login, a connection) stands behind their own `Arc`. A fetch must be safe to drop at
+/// any await: a shutdown or a timeout does so.
+pub trait Source: Send {
+    /// What it is, for logs and metrics: `environment`, `file`, `vault`…
+    fn kind(&self) -> &'static str;
+
+    /// Asks for credentials.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what to do next, with a reason that holds no secret.
+    fn fetch(&mut self, freshness: Freshness) -> Fetch<'_>;
+}
