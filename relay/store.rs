@@ -59,7 +59,10 @@ impl Served {
                 Self::LARGEST_BODY
             )));
         }
-        Ok(Self { credential, body: Body(body) })
+        Ok(Self {
+            credential,
+            body: Body(body),
+        })
     }
 
     /// The credential.
@@ -134,7 +137,8 @@ pub struct Publisher(watch::Sender<Snapshot>);
 impl Publisher {
     /// Puts a new credential in the place of whatever was there.
     pub fn publish(&self, served: Arc<Served>) {
-        self.0.send_replace(Snapshot::Available(served, Health::Renewing));
+        self.0
+            .send_replace(Snapshot::Available(served, Health::Renewing));
     }
 
     /// Notes that a fetch failed. A credential that is still good at `now` stays.
@@ -180,8 +184,10 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::credential::{Secret, Session, fixtures};
 
-    const START: Moment =
-        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
+    const START: Moment = Moment {
+        wall: Timestamp::from_secs(1_000_000),
+        boot: Duration::from_secs(50),
+    };
 
     fn served(n: u32) -> Arc<Served> {
         let credential = fixtures::session(n, START, Duration::from_secs(100));
@@ -197,7 +203,10 @@ mod tests {
         let (publisher, reader) = channel();
         publisher.publish(served(1));
         publisher.report(failure(), START);
-        assert!(matches!(reader.borrow().view(START), View::Ready(_, Health::Failing(_))));
+        assert!(matches!(
+            reader.borrow().view(START),
+            View::Ready(_, Health::Failing(_))
+        ));
         let end = START + Duration::from_secs(90);
         assert!(matches!(reader.borrow().view(end), View::Unavailable(_)));
         publisher.report(failure(), end);

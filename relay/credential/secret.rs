@@ -48,9 +48,9 @@ impl fmt::Debug for Secret {
 /// The longest reason that is kept of an upstream's message, in characters.
 const LONGEST_REASON: usize = 600;
 
-/// An unbroken run of token characters that is longer than this is taken for a secret. Session
-/// tokens and JWTs are far longer; the longest role name is 64, and `/` `:` `.` break a run.
-const LONGEST_WORD: usize = 80;
+/// A run of base64 characters that is longer than this is taken for a secret. Session tokens are
+/// several hundred long; the longest role name is 64, and few roles have a path that long.
+const LONGEST_WORD: usize = 100;
 
 /// Makes a text that an upstream wrote fit for a log: without the `known` secrets, without
 /// anything that looks like a token, on one line, and bounded.
@@ -65,11 +65,15 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
     let mut clean = String::with_capacity(text.len().min(LONGEST_REASON));
     let mut word = Zeroizing::new(String::new());
     for c in text.chars().chain([' ']) {
-        if c.is_ascii_alphanumeric() || "+=_-".contains(c) {
+        if c.is_ascii_alphanumeric() || "+/=_-".contains(c) {
             word.push(c);
             continue;
         }
-        clean.push_str(if looks_secret(&word) { "[redacted]" } else { word.as_str() });
+        clean.push_str(if looks_secret(&word) {
+            "[redacted]"
+        } else {
+            word.as_str()
+        });
         word.clear();
         clean.push(if c.is_control() { ' ' } else { c });
     }
@@ -81,10 +85,9 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
     clean
 }
 
-/// Whether an unbroken run of token characters is one that must not be printed: a JWT, a token of
-/// Vault (`hvs.`, `hvb.` and `s.` leave their random part as a word), or any very long run.
+/// Whether a run of base64 characters must not be printed: a part of a JWT, or any very long run.
 fn looks_secret(word: &str) -> bool {
-    word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 16)
+    word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 12)
 }
 
 #[cfg(test)]
@@ -93,25 +96,40 @@ mod tests {
 
     #[test]
     fn debug_tells_the_length_alone() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[redacted, 7 characters]");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".into())),
+            "[redacted, 7 characters]"
+        );
     }
 
     #[test]
     fn a_known_secret_is_cut_out_even_when_it_is_short_and_has_slashes() {
         let secret = Secret::new("wJalr/XUtn+FEMI".into());
-        assert_eq!(scrub("signed with wJalr/XUtn+FEMI, no", [&secret]), "signed with [redacted], no");
+        assert_eq!(
+            scrub("signed with wJalr/XUtn+FEMI, no", [&secret]),
+            "signed with [redacted], no"
+        );
     }
 
     #[test]
     fn long_runs_and_jwts_are_cut_out_and_arns_are_kept() {
         let token = "FwoGZXIvYXdzE".repeat(9);
         let arn = "arn:aws:iam::111122223333:role/a/long/path/of/many/words/that/is/still/a/role";
-        let said = scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
-        assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].c"));
+        let said = scrub(
+            &format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"),
+            [],
+        );
+        assert_eq!(
+            said,
+            format!("token [redacted] for {arn} [redacted].[redacted].c")
+        );
     }
 
     #[test]
     fn a_long_text_is_bounded() {
-        assert_eq!(scrub(&"a b ".repeat(1000), []).chars().count(), LONGEST_REASON + 1);
+        assert_eq!(
+            scrub(&"a b ".repeat(1000), []).chars().count(),
+            LONGEST_REASON + 1
+        );
     }
 }
