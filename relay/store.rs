@@ -1,11 +1,12 @@
-//! The latest state of each profile: one publisher, many readers.
+//! The latest state of each profile: one publisher, many readers, and the way back by which an
+//! operator asks for a new credential.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Timestamp};
 use crate::credential::{Credential, document};
 use crate::failure::{Cause, Failure, Stage};
 
@@ -124,26 +125,45 @@ impl Snapshot {
     }
 }
 
-/// A fresh pair of ends, pending.
-pub fn channel() -> (Publisher, Reader) {
-    let (sender, receiver) = watch::channel(Snapshot::Pending);
-    (Publisher(sender), Reader(receiver))
+/// What the rotation of a profile is about to do; for people, not for decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// A fetch is under way since then.
+    Fetching(Timestamp),
+    /// The credential is renewed then.
+    Renew(Timestamp),
+    /// The last attempt failed, and the next is made then.
+    Retry(Timestamp),
+}
+
+/// What came of a rotation that somebody asked for.
+pub type Rotated = Result<Arc<Served>, Arc<Failure>>;
+
+/// Fresh ends for one profile, pending since `now`.
+pub fn channel(now: Timestamp) -> (Publisher, Reader) {
+    let (snapshots, snapshot) = watch::channel(Snapshot::Pending);
+    let (plans, plan) = watch::channel(Plan::Fetching(now));
+    let (asker, asked) = mpsc::channel(1);
+    (Publisher { snapshots, plans, asked }, Reader { snapshot, plan, asker })
 }
 
 /// The writing end, held by the profile's rotation.
 #[derive(Debug)]
-pub struct Publisher(watch::Sender<Snapshot>);
+pub struct Publisher {
+    snapshots: watch::Sender<Snapshot>,
+    plans: watch::Sender<Plan>,
+    asked: mpsc::Receiver<oneshot::Sender<Rotated>>,
+}
 
 impl Publisher {
     /// Puts a new credential in the place of whatever was there.
     pub fn publish(&self, served: Arc<Served>) {
-        self.0
-            .send_replace(Snapshot::Available(served, Health::Renewing));
+        self.snapshots.send_replace(Snapshot::Available(served, Health::Renewing));
     }
 
     /// Notes that a fetch failed. A credential that is still good at `now` stays.
     pub fn report(&self, failure: Arc<Failure>, now: Moment) {
-        self.0.send_modify(|snapshot| {
+        self.snapshots.send_modify(|snapshot| {
             let next = match snapshot.view(now) {
                 View::Ready(served, _) => {
                     Snapshot::Available(Arc::clone(served), Health::Failing(failure))
@@ -155,24 +175,67 @@ impl Publisher {
             *snapshot = next;
         });
     }
+
+    /// Notes what comes next.
+    pub fn plan(&self, plan: Plan) {
+        self.plans.send_replace(plan);
+    }
+
+    /// What is held at the moment.
+    pub fn held(&self) -> Snapshot {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Waits until somebody asks for a new credential, and gives the line to answer on. Never
+    /// returns once every reader is gone.
+    pub async fn asked(&mut self) -> oneshot::Sender<Rotated> {
+        match self.asked.recv().await {
+            Some(reply) => reply,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// A reading end; as many as are wanted.
 #[derive(Clone, Debug)]
-pub struct Reader(watch::Receiver<Snapshot>);
+pub struct Reader {
+    snapshot: watch::Receiver<Snapshot>,
+    plan: watch::Receiver<Plan>,
+    asker: mpsc::Sender<oneshot::Sender<Rotated>>,
+}
 
 impl Reader {
     /// The present snapshot, without copying it. The guard must not be held over an await.
     pub fn borrow(&self) -> watch::Ref<'_, Snapshot> {
-        self.0.borrow()
+        self.snapshot.borrow()
+    }
+
+    /// What the rotation is about to do.
+    pub fn plan(&self) -> Plan {
+        *self.plan.borrow()
     }
 
     /// Waits until `settled` holds for the snapshot. Never returns once the publisher is gone:
     /// give it a deadline.
     pub async fn until(&mut self, settled: impl FnMut(&Snapshot) -> bool) {
-        if self.0.wait_for(settled).await.is_err() {
+        if self.snapshot.wait_for(settled).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Asks for a new credential now and waits for it. Who asks while a rotation that was asked
+    /// for is under way gets the next one.
+    ///
+    /// # Errors
+    /// If the rotation failed, or the profile is served no longer.
+    pub async fn rotate(&self) -> Rotated {
+        let gone = || {
+            let reason = "the profile is served no longer";
+            Arc::new(Failure::new(Cause::Internal, Stage::Relay, reason))
+        };
+        let (reply, answer) = oneshot::channel();
+        self.asker.send(reply).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 }
 
@@ -200,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_credential_until_it_ends() {
-        let (publisher, reader) = channel();
+        let (publisher, reader) = channel(START.wall);
         publisher.publish(served(1));
         publisher.report(failure(), START);
         assert!(matches!(
@@ -231,7 +294,7 @@ mod tests {
 
     #[test]
     fn nothing_prints_the_body() {
-        let (publisher, reader) = channel();
+        let (publisher, reader) = channel(START.wall);
         publisher.publish(served(1));
         let printed = format!("{:?}", *reader.borrow());
         assert!(!printed.contains("of-test"), "{printed}");

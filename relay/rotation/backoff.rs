@@ -1,0 +1,130 @@
+//! How long to wait after a failure.
+
+use std::mem::Discriminant;
+use std::time::Duration;
+
+use super::schedule::Draw;
+use crate::failure::Cause;
+
+/// No wait is longer, but for what an upstream asks (upstreams section 6).
+const CAP: Duration = Duration::from_secs(60);
+
+/// An upstream that asks for more patience than this is asked again all the same.
+const LONGEST_REQUEST: Duration = Duration::from_secs(300);
+
+/// Full jitter may draw close to nothing; this much is always waited.
+const FLOOR: Duration = Duration::from_millis(250);
+
+/// The back-off of one profile: it grows while the cause stays the same and starts again when it
+/// changes.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    last: Last,
+}
+
+#[derive(Debug, Default)]
+enum Last {
+    #[default]
+    Success,
+    Failure {
+        cause: Discriminant<Cause>,
+        times: u32,
+    },
+}
+
+impl Backoff {
+    /// The wait after a failure with this cause.
+    pub fn after(&mut self, cause: Cause, draw: Draw) -> Duration {
+        let kind = std::mem::discriminant(&cause);
+        let times = match self.last {
+            Last::Failure { cause: last, times } if last == kind => times.saturating_add(1),
+            Last::Failure { .. } | Last::Success => 0,
+        };
+        self.last = Last::Failure { cause: kind, times };
+        match cause {
+            Cause::Throttled { retry_after: Some(asked) } => {
+                let asked = asked.min(LONGEST_REQUEST);
+                asked.max(FLOOR) + draw.share(asked / 10)
+            }
+            Cause::Throttled { retry_after: None } => full_jitter(5, times, draw),
+            // Only a person can heal these, or a file that is looked at each time.
+            Cause::Tls | Cause::Misconfigured => CAP / 2 + draw.share(CAP / 2),
+            Cause::Unreachable
+            | Cause::Transient
+            | Cause::StaleCaller
+            | Cause::Denied
+            | Cause::NotConfigured
+            | Cause::Internal => full_jitter(1, times, draw),
+        }
+    }
+
+    /// A fetch succeeded: the next failure is a first one.
+    pub fn reset(&mut self) {
+        self.last = Last::Success;
+    }
+}
+
+/// A share of `first` seconds doubled `times` times, at most the cap.
+fn full_jitter(first: u64, times: u32, draw: Draw) -> Duration {
+    let ceiling = Duration::from_secs(first).saturating_mul(1 << times.min(16)).min(CAP);
+    draw.share(ceiling).max(FLOOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: f64 = 1.0;
+
+    fn nearly(found: Duration, secs: u64) -> bool {
+        found.abs_diff(Duration::from_secs(secs)) < Duration::from_millis(1)
+    }
+
+    #[test]
+    fn it_doubles_to_the_cap_and_stays_there() {
+        let mut backoff = Backoff::default();
+        for secs in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            assert!(nearly(backoff.after(Cause::Transient, Draw::of(MOST)), secs), "{secs}");
+        }
+        for _ in 0..100 {
+            backoff.after(Cause::Transient, Draw::of(MOST));
+        }
+    }
+
+    #[test]
+    fn jitter_is_full_but_never_nothing() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.after(Cause::Transient, Draw::of(0.0)), FLOOR);
+        assert!(backoff.after(Cause::Transient, Draw::of(0.5)) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn another_cause_or_a_success_starts_again() {
+        let mut backoff = Backoff::default();
+        backoff.after(Cause::Transient, Draw::of(MOST));
+        backoff.after(Cause::Transient, Draw::of(MOST));
+        assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 1));
+        assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 2));
+        backoff.reset();
+        assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 1));
+    }
+
+    #[test]
+    fn throttling_starts_at_five_seconds_or_at_what_was_asked() {
+        let mut backoff = Backoff::default();
+        let unnamed = Cause::Throttled { retry_after: None };
+        assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 5));
+        assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 10));
+        let asked = Cause::Throttled { retry_after: Some(Duration::from_secs(20)) };
+        assert_eq!(backoff.after(asked, Draw::of(0.0)), Duration::from_secs(20));
+        let absurd = Cause::Throttled { retry_after: Some(Duration::from_secs(86_400)) };
+        assert_eq!(backoff.after(absurd, Draw::of(0.0)), LONGEST_REQUEST);
+    }
+
+    #[test]
+    fn what_only_a_person_can_heal_is_tried_at_the_cap() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.after(Cause::Misconfigured, Draw::of(0.0)), CAP / 2);
+        assert!(nearly(backoff.after(Cause::Tls, Draw::of(MOST)), 60));
+    }
+}
