@@ -1,1 +1,183 @@
-//! Stub.
+//! A chain: base credentials and the roles assumed from them, one after the other. It is itself a
+//! source.
+//!
+//! The base and each hop on the way keep their own credentials and are used again while they are
+//! fresh, so that the last hop's renewal asks nothing of the base: a Vault base would create an
+//! IAM user each time.
+
+pub mod sts;
+
+use crate::clock::{Clock, Moment};
+use crate::credential::{Credential, Validity};
+use crate::failure::{Cause, Failure, Stage};
+use crate::schedule::{self, Draw};
+use crate::sources::{Fetch, Freshness, Source};
+
+use sts::Hop;
+
+/// Base credentials and one hop or more.
+pub struct Chain {
+    base: Box<dyn Source>,
+    hops: Vec<Hop>,
+    /// What the base and every hop but the last gave: place 0 is the base's, place `n` hop `n`'s.
+    kept: Vec<Kept>,
+    clock: Clock,
+}
+
+/// What a stage on the way holds for those after it.
+#[derive(Debug)]
+enum Kept {
+    Nothing,
+    Credential { credential: Credential, due: Moment },
+}
+
+impl Kept {
+    fn fresh(&self, now: Moment) -> Option<&Credential> {
+        match self {
+            // Keys without an end are read again each time: the file may have changed.
+            Self::Credential { credential, due }
+                if credential.usable(now)
+                    && !due.reached(now)
+                    && credential.validity != Validity::Unlimited =>
+            {
+                Some(credential)
+            }
+            Self::Credential { .. } | Self::Nothing => None,
+        }
+    }
+
+    fn usable(&self, now: Moment) -> Option<&Credential> {
+        match self {
+            Self::Credential { credential, .. } if credential.usable(now) => Some(credential),
+            Self::Credential { .. } | Self::Nothing => None,
+        }
+    }
+}
+
+/// The credentials that call the next hop, and the place that gave them.
+struct Caller {
+    credential: Credential,
+    place: usize,
+}
+
+impl Chain {
+    /// A chain over `base`; without hops it gives the base's credentials.
+    pub fn new(base: Box<dyn Source>, hops: Vec<Hop>, clock: Clock) -> Self {
+        let kept = hops.iter().map(|_| Kept::Nothing).collect();
+        Self {
+            base,
+            hops,
+            kept,
+            clock,
+        }
+    }
+
+    async fn fetch_through(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
+        if freshness == Freshness::Anew {
+            self.kept.iter_mut().for_each(|kept| *kept = Kept::Nothing);
+        }
+        let start = self.start();
+        let first_hop = start.as_ref().map_or(0, |caller| caller.place + 1);
+        match self.climb(start, freshness).await {
+            Err(Failure {
+                cause: Cause::StaleCaller,
+                stage: Stage::Hop { number, .. },
+                reason,
+            }) if number == first_hop => {
+                // Kept credentials are not accepted any longer, so they get one more try, fetched
+                // anew. Those that this very climb has fetched would be no better for it.
+                tracing::info!(
+                    hop = number,
+                    reason,
+                    "stale caller: fetching its credentials anew"
+                );
+                self.kept[number - 1] = Kept::Nothing;
+                let start = self.start();
+                self.climb(start, Freshness::Anew).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The furthest place whose credentials are still fresh.
+    fn start(&self) -> Option<Caller> {
+        let now = self.clock.now();
+        self.kept
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(place, kept)| {
+                kept.fresh(now).map(|credential| Caller {
+                    credential: credential.clone(),
+                    place,
+                })
+            })
+    }
+
+    /// Goes from `start`, or from the base, through every hop after it.
+    async fn climb(
+        &mut self,
+        start: Option<Caller>,
+        freshness: Freshness,
+    ) -> Result<Credential, Failure> {
+        let mut at = match start {
+            Some(caller) => caller,
+            None => {
+                let fetched = self.base.fetch(freshness).await;
+                Caller {
+                    credential: self.keep(0, fetched)?,
+                    place: 0,
+                }
+            }
+        };
+        while let Some(hop) = self.hops.get_mut(at.place) {
+            let fetched = hop.assume(&at.credential, &self.clock).await;
+            let place = at.place + 1;
+            at = Caller {
+                credential: self.keep(place, fetched)?,
+                place,
+            };
+        }
+        Ok(at.credential)
+    }
+
+    /// Keeps what a stage gave, if others follow it. Where it failed while what it gave before is
+    /// still good, that serves once more.
+    fn keep(
+        &mut self,
+        place: usize,
+        fetched: Result<Credential, Failure>,
+    ) -> Result<Credential, Failure> {
+        let now = self.clock.now();
+        let Some(kept) = self.kept.get_mut(place) else {
+            return fetched;
+        };
+        match fetched {
+            Ok(credential) => {
+                let due = schedule::due(&credential.validity, now, Draw::random());
+                *kept = Kept::Credential {
+                    credential: credential.clone(),
+                    due,
+                };
+                Ok(credential)
+            }
+            Err(failure) => match kept.usable(now) {
+                Some(credential) if failure.cause != Cause::StaleCaller => {
+                    tracing::warn!(%failure, "going on with the credentials from before");
+                    Ok(credential.clone())
+                }
+                Some(_) | None => Err(failure),
+            },
+        }
+    }
+}
+
+impl Source for Chain {
+    fn kind(&self) -> &'static str {
+        self.base.kind()
+    }
+
+    fn fetch(&mut self, freshness: Freshness) -> Fetch<'_> {
+        Box::pin(self.fetch_through(freshness))
+    }
+}

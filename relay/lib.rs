@@ -19,6 +19,7 @@ pub mod config;
 pub mod credential;
 pub mod failure;
 pub mod metrics;
+pub mod schedule;
 pub mod shutdown;
 
 pub mod sources;

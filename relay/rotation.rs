@@ -1,7 +1,6 @@
 //! Rotation: the loop that fetches, checks, publishes, waits and retries; one for each profile.
 
 pub mod backoff;
-pub mod schedule;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use crate::metrics::ProfileMetrics;
 use crate::sources::{Freshness, Source};
 use crate::store::{Plan, Publisher, Rotated, Served, Snapshot, View};
 
+use crate::schedule::{self, Draw};
 use backoff::Backoff;
-use schedule::Draw;
 
 /// A sleep does not count the time for which a machine is suspended, so the clock is looked at
 /// this often. A client that asks sooner after a resume is held or answered 503, never served an
@@ -126,9 +125,10 @@ impl Rotation {
             Snapshot::Pending | Snapshot::Unavailable(_) => true,
         };
         let (lifetime_s, expires) = match &credential.validity {
-            Validity::Until(life) => {
-                (life.expiry().remaining(now).as_secs(), life.expiry().wall.to_string())
-            }
+            Validity::Until(life) => (
+                life.expiry().remaining(now).as_secs(),
+                life.expiry().wall.to_string(),
+            ),
             Validity::Unlimited => (0, "never".to_owned()),
         };
         let next_s = due.remaining(now).as_secs();
@@ -154,7 +154,11 @@ impl Rotation {
         let held = self.publisher.held();
         let (serving, again) = match held.view(now) {
             View::Ready(served, _) => (
-                format!("{} until {}", served.credential().access_key_id, end_of(served)),
+                format!(
+                    "{} until {}",
+                    served.credential().access_key_id,
+                    end_of(served)
+                ),
                 now + not_past_last_call(wait, served.credential(), now),
             ),
             View::Pending | View::Expired | View::Unavailable(_) => {

@@ -144,7 +144,18 @@ pub fn channel(now: Timestamp) -> (Publisher, Reader) {
     let (snapshots, snapshot) = watch::channel(Snapshot::Pending);
     let (plans, plan) = watch::channel(Plan::Fetching(now));
     let (asker, asked) = mpsc::channel(1);
-    (Publisher { snapshots, plans, asked }, Reader { snapshot, plan, asker })
+    (
+        Publisher {
+            snapshots,
+            plans,
+            asked,
+        },
+        Reader {
+            snapshot,
+            plan,
+            asker,
+        },
+    )
 }
 
 /// The writing end, held by the profile's rotation.
@@ -158,7 +169,8 @@ pub struct Publisher {
 impl Publisher {
     /// Puts a new credential in the place of whatever was there.
     pub fn publish(&self, served: Arc<Served>) {
-        self.snapshots.send_replace(Snapshot::Available(served, Health::Renewing));
+        self.snapshots
+            .send_replace(Snapshot::Available(served, Health::Renewing));
     }
 
     /// Notes that a fetch failed. A credential that is still good at `now` stays.

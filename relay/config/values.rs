@@ -66,3 +66,10 @@ pub struct Tag {
     /// Whether it stays with the sessions that are assumed from this one.
     pub transitive: bool,
 }
+
+impl StsEndpoint {
+    /// Whether it is spoken to without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.0.starts_with("http:")
+    }
+}

@@ -18,6 +18,12 @@ impl Secret {
         Self(Zeroizing::new(Box::from(text.as_str())))
     }
 
+    /// The same text without blanks around it: secrets come out of files with a newline at the end.
+    #[must_use]
+    pub fn trimmed(&self) -> Self {
+        Self(Zeroizing::new(Box::from(self.0.trim())))
+    }
+
     /// The text itself, for the few places that must write it on a wire.
     pub fn expose(&self) -> &str {
         &self.0
@@ -36,6 +42,12 @@ impl Secret {
     /// Compares in constant time for texts of one length.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 

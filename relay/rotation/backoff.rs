@@ -3,8 +3,8 @@
 use std::mem::Discriminant;
 use std::time::Duration;
 
-use super::schedule::Draw;
 use crate::failure::Cause;
+use crate::schedule::Draw;
 
 /// No wait is longer, but for what an upstream asks (upstreams section 6).
 const CAP: Duration = Duration::from_secs(60);
@@ -42,7 +42,9 @@ impl Backoff {
         };
         self.last = Last::Failure { cause: kind, times };
         match cause {
-            Cause::Throttled { retry_after: Some(asked) } => {
+            Cause::Throttled {
+                retry_after: Some(asked),
+            } => {
                 let asked = asked.min(LONGEST_REQUEST);
                 asked.max(FLOOR) + draw.share(asked / 10)
             }
@@ -66,7 +68,9 @@ impl Backoff {
 
 /// A share of `first` seconds doubled `times` times, at most the cap.
 fn full_jitter(first: u64, times: u32, draw: Draw) -> Duration {
-    let ceiling = Duration::from_secs(first).saturating_mul(1 << times.min(16)).min(CAP);
+    let ceiling = Duration::from_secs(first)
+        .saturating_mul(1 << times.min(16))
+        .min(CAP);
     draw.share(ceiling).max(FLOOR)
 }
 
@@ -84,7 +88,10 @@ mod tests {
     fn it_doubles_to_the_cap_and_stays_there() {
         let mut backoff = Backoff::default();
         for secs in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            assert!(nearly(backoff.after(Cause::Transient, Draw::of(MOST)), secs), "{secs}");
+            assert!(
+                nearly(backoff.after(Cause::Transient, Draw::of(MOST)), secs),
+                "{secs}"
+            );
         }
         for _ in 0..100 {
             backoff.after(Cause::Transient, Draw::of(MOST));
@@ -115,9 +122,13 @@ mod tests {
         let unnamed = Cause::Throttled { retry_after: None };
         assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 5));
         assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 10));
-        let asked = Cause::Throttled { retry_after: Some(Duration::from_secs(20)) };
+        let asked = Cause::Throttled {
+            retry_after: Some(Duration::from_secs(20)),
+        };
         assert_eq!(backoff.after(asked, Draw::of(0.0)), Duration::from_secs(20));
-        let absurd = Cause::Throttled { retry_after: Some(Duration::from_secs(86_400)) };
+        let absurd = Cause::Throttled {
+            retry_after: Some(Duration::from_secs(86_400)),
+        };
         assert_eq!(backoff.after(absurd, Draw::of(0.0)), LONGEST_REQUEST);
     }
 

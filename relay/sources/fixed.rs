@@ -1,1 +1,288 @@
-//! Stub.
+//! Fixed keys, from the relay's environment or from a file: the weakest of the sources, since
+//! somebody must rotate them by hand.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Fetch, Freshness, Source};
+use crate::clock::{Clock, Timestamp};
+use crate::credential::{
+    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Secret, Session, Validity,
+};
+use crate::failure::{Cause, Failure, Stage};
+
+/// A credentials file has four short fields.
+const LARGEST_FILE: u64 = 64 << 10;
+
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is there, `AWS_SESSION_TOKEN`.
+pub struct Environment {
+    lookup: Box<dyn Fn(&str) -> Option<String> + Send>,
+}
+
+impl Environment {
+    /// Over a way to look a variable up.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + 'static) -> Self {
+        Self {
+            lookup: Box::new(lookup),
+        }
+    }
+
+    fn read(&self) -> Result<Credential, Failure> {
+        let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
+        let look = |name: &str| (self.lookup)(name).filter(|value| !value.trim().is_empty());
+        let need = |name: &str| {
+            look(name).ok_or_else(|| {
+                fail(
+                    Cause::NotConfigured,
+                    format!("{name} is not set; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose another source"),
+                )
+            })
+        };
+        let id = need("AWS_ACCESS_KEY_ID")?;
+        Ok(Credential {
+            access_key_id: id.trim().parse().map_err(|error: KeyIdError| {
+                fail(Cause::Misconfigured, format!("AWS_ACCESS_KEY_ID: {error}"))
+            })?,
+            secret_access_key: Secret::new(need("AWS_SECRET_ACCESS_KEY")?).trimmed(),
+            session: look("AWS_SESSION_TOKEN").map_or(Session::None, |token| {
+                Session::Token(Secret::new(token).trimmed())
+            }),
+            validity: Validity::Unlimited,
+            principal: Principal::Unknown,
+        })
+    }
+}
+
+impl Source for Environment {
+    fn kind(&self) -> &'static str {
+        "environment"
+    }
+
+    fn fetch(&mut self, _: Freshness) -> Fetch<'_> {
+        Box::pin(std::future::ready(self.read()))
+    }
+}
+
+/// A file in the JSON form that a `credential_process` prints, read at each fetch so that whoever
+/// rotates the keys need not restart anything.
+pub struct File {
+    path: PathBuf,
+    clock: Clock,
+}
+
+/// The form of the file; other fields are let pass, as the SDKs do.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    version: u64,
+    access_key_id: String,
+    secret_access_key: Secret,
+    #[serde(default)]
+    session_token: Option<Secret>,
+    #[serde(default)]
+    expiration: Option<String>,
+}
+
+impl File {
+    /// The file at `path`.
+    pub fn new(path: PathBuf, clock: Clock) -> Self {
+        Self { path, clock }
+    }
+
+    fn read(&self) -> Result<Credential, Failure> {
+        let started = self.clock.now();
+        let document: Document = serde_json::from_slice(&self.load()?).map_err(|error| {
+            // serde_json quotes what it did not expect, which may be a key: only the place is told.
+            self.fail(
+                Cause::Misconfigured,
+                format!(
+                    "line {} column {} is not as it must be; write {{\"Version\":1,\"AccessKeyId\":\"…\",\"SecretAccessKey\":\"…\"}}, with SessionToken and Expiration if there are any",
+                    error.line(),
+                    error.column()
+                ),
+            )
+        })?;
+        if document.version != 1 {
+            let said = format!("Version is {}; 1 is the only one known", document.version);
+            return Err(self.fail(Cause::Misconfigured, said));
+        }
+        let access_key_id: AccessKeyId =
+            document
+                .access_key_id
+                .trim()
+                .parse()
+                .map_err(|error: KeyIdError| {
+                    self.fail(Cause::Misconfigured, format!("AccessKeyId: {error}"))
+                })?;
+        let validity = match &document.expiration {
+            None => Validity::Unlimited,
+            Some(text) => {
+                let end = Timestamp::parse_rfc3339(text).ok_or_else(|| {
+                    let said = "Expiration is not an RFC 3339 time such as 2026-11-25T00:07:10Z";
+                    self.fail(Cause::Misconfigured, said.to_owned())
+                })?;
+                Validity::Until(Lifetime::until(started, end))
+            }
+        };
+        let credential = Credential {
+            access_key_id,
+            secret_access_key: document.secret_access_key.trimmed(),
+            session: match document.session_token {
+                Some(token) => Session::Token(token.trimmed()),
+                None => Session::None,
+            },
+            validity,
+            principal: Principal::Unknown,
+        };
+        if credential.usable(started) {
+            Ok(credential)
+        } else {
+            Err(self.fail(
+                Cause::StaleCaller,
+                "the credentials in it have expired".to_owned(),
+            ))
+        }
+    }
+
+    fn load(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let unreadable = |error: std::io::Error| {
+            let cause = match error.kind() {
+                std::io::ErrorKind::NotFound => Cause::NotConfigured,
+                _ => Cause::Misconfigured,
+            };
+            self.fail(cause, format!("it cannot be read: {error}"))
+        };
+        let size = std::fs::metadata(&self.path).map_err(unreadable)?.len();
+        if size > LARGEST_FILE {
+            let said = format!("{size} bytes are more than a credentials file has");
+            return Err(self.fail(Cause::Misconfigured, said));
+        }
+        std::fs::read(&self.path)
+            .map(Zeroizing::new)
+            .map_err(unreadable)
+    }
+
+    fn fail(&self, cause: Cause, reason: String) -> Failure {
+        let reason = format!("{}: {reason}", self.path.display());
+        Failure::new(cause, Stage::Base("file"), reason)
+    }
+}
+
+impl Source for File {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn fetch(&mut self, _: Freshness) -> Fetch<'_> {
+        Box::pin(std::future::ready(self.read()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+
+    const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+    fn environment(pairs: &'static [(&str, &str)]) -> Environment {
+        Environment::new(move |name| {
+            pairs
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, File) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base.json");
+        std::fs::write(&path, text).unwrap();
+        (folder, File::new(path, Clock::system()))
+    }
+
+    #[test]
+    fn the_environment_gives_keys_with_or_without_a_session() {
+        let user = environment(&[
+            ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "secret\n"),
+        ]);
+        let credential = user.read().unwrap();
+        assert_eq!(credential.secret_access_key.expose(), "secret");
+        assert!(matches!(credential.session, Session::None));
+
+        let error = environment(&[("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")]).read();
+        let error = error.unwrap_err();
+        assert_eq!(error.cause, Cause::NotConfigured);
+        assert!(
+            error
+                .to_string()
+                .contains("AWS_SECRET_ACCESS_KEY is not set"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn keys_in_the_wrong_order_are_not_told() {
+        let swapped = environment(&[
+            ("AWS_ACCESS_KEY_ID", KEY),
+            ("AWS_SECRET_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE"),
+        ]);
+        let error = swapped.read().unwrap_err().to_string();
+        assert!(
+            error.contains("40 characters") && !error.contains(KEY),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_file_is_read_again_each_time() {
+        let form = |id: &str| {
+            format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"{KEY}\n"}}"#)
+        };
+        let (_folder, source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
+        assert_eq!(source.read().unwrap().secret_access_key.expose(), KEY);
+        std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
+        assert_eq!(
+            source.read().unwrap().access_key_id.as_str(),
+            "AKIAIOSFODNN7EXAMPL2"
+        );
+    }
+
+    #[test]
+    fn an_expiration_is_kept_and_a_past_one_is_stale() {
+        let form = |end: &str| {
+            format!(
+                r#"{{"Version":1,"AccessKeyId":"ASIAIOSFODNN7EXAMPLE","SecretAccessKey":"{KEY}","SessionToken":"t","Expiration":"{end}"}}"#
+            )
+        };
+        let (_folder, source) = file(&form("2999-01-01T00:00:00+00:00"));
+        let credential = source.read().unwrap();
+        assert!(matches!(credential.validity, Validity::Until(life)
+            if life.expiry().wall == Timestamp::parse_rfc3339("2999-01-01T00:00:00Z").unwrap()));
+        let now: Moment = source.clock.now();
+        assert!(credential.usable(now));
+        let (_folder, source) = file(&form("2001-01-01T00:00:00Z"));
+        assert_eq!(source.read().unwrap_err().cause, Cause::StaleCaller);
+    }
+
+    #[test]
+    fn a_broken_file_is_explained_without_its_text() {
+        for text in [
+            KEY.to_owned(),
+            format!(r#"{{"Version":1,"AccessKeyId":"{KEY}","SecretAccessKey":"x"}}"#),
+            format!(r#"{{"Version":"{KEY}","AccessKeyId":"AKIAIOSFODNN7EXAMPLE"}}"#),
+            String::new(),
+        ] {
+            let (_folder, source) = file(&text);
+            let error = source.read().unwrap_err();
+            assert_eq!(error.cause, Cause::Misconfigured);
+            let said = error.to_string();
+            assert!(said.contains("base.json") && !said.contains(KEY), "{said}");
+        }
+        let source = File::new("/no/such/file".into(), Clock::system());
+        assert_eq!(source.read().unwrap_err().cause, Cause::NotConfigured);
+    }
+}

@@ -1,0 +1,150 @@
+//! What an error of STS means for the relay, and what may be told of it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::credential::{Credential, scrub};
+use crate::failure::Cause;
+
+/// The class of an error and its text without secrets: nothing of `caller`'s, and none of the
+/// canonical request that SignatureDoesNotMatch quotes.
+pub(super) fn explain<E>(error: &SdkError<E, HttpResponse>, caller: &Credential) -> (Cause, String)
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (cause, text) = match error {
+        SdkError::ServiceError(context) => {
+            let said = context.err();
+            let code = said.code().unwrap_or("no code");
+            let status = context.raw().status().as_u16();
+            let message = said.message().unwrap_or("no message");
+            let message = message
+                .split("The Canonical String")
+                .next()
+                .unwrap_or_default();
+            let cause = classify(said.code(), status, retry_after(context.raw()));
+            (cause, format!("STS answered {status} {code}: {message}"))
+        }
+        SdkError::ResponseError(context) => {
+            let status = context.raw().status().as_u16();
+            (
+                Cause::Transient,
+                format!("STS's answer ({status}) could not be read"),
+            )
+        }
+        SdkError::TimeoutError(_) => (Cause::Unreachable, "STS did not answer in time".to_owned()),
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(connector) => {
+                let cause = if is_tls(connector) {
+                    Cause::Tls
+                } else {
+                    Cause::Unreachable
+                };
+                (
+                    cause,
+                    format!("STS could not be reached: {}", root_of(connector)),
+                )
+            }
+            None => (Cause::Unreachable, "STS could not be reached".to_owned()),
+        },
+        other => (
+            Cause::Internal,
+            format!("the call could not be made: {}", root_of(other)),
+        ),
+    };
+    (cause, scrub(&text, caller.secrets()))
+}
+
+/// upstreams section 6, by STS's error code first and the HTTP status where that says nothing.
+fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> Cause {
+    match code.unwrap_or_default() {
+        "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottled" => Cause::Throttled { retry_after },
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "AuthFailure"
+        | "SignatureDoesNotMatch" => Cause::StaleCaller,
+        "AccessDenied" | "AccessDeniedException" | "OptInRequired" => Cause::Denied,
+        "ValidationError"
+        | "MalformedPolicyDocument"
+        | "PackedPolicyTooLarge"
+        | "RegionDisabledException"
+        | "InvalidParameterValue"
+        | "InvalidParameterCombination"
+        | "MissingParameter"
+        | "InvalidAction" => Cause::Misconfigured,
+        _ if status == 429 => Cause::Throttled { retry_after },
+        _ if status == 403 => Cause::Denied,
+        _ => Cause::Transient,
+    }
+}
+
+/// The seconds of a Retry-After; its other form, a date, is not used by STS.
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    response
+        .headers()
+        .get("retry-after")?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
+}
+
+/// Whether TLS failed somewhere below. An `io::Error` hides the error that it was made of from
+/// `source()`, so it is looked into.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref())
+            .map(|inner| inner as &(dyn Error + 'static));
+        if error.is::<rustls::Error>() || inner.is_some_and(is_tls) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The innermost error's text: those around it say only that something failed.
+fn root_of(error: &(dyn Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_table_holds() {
+        let unnamed = Cause::Throttled { retry_after: None };
+        for (code, status, cause) in [
+            (Some("Throttling"), 400, unnamed),
+            (None, 429, unnamed),
+            (Some("ExpiredToken"), 403, Cause::StaleCaller),
+            (Some("InvalidClientTokenId"), 403, Cause::StaleCaller),
+            (Some("AccessDenied"), 403, Cause::Denied),
+            (Some("ValidationError"), 400, Cause::Misconfigured),
+            (Some("PackedPolicyTooLarge"), 400, Cause::Misconfigured),
+            (Some("RegionDisabledException"), 403, Cause::Misconfigured),
+            (Some("InternalFailure"), 500, Cause::Transient),
+            (None, 503, Cause::Transient),
+            (None, 403, Cause::Denied),
+        ] {
+            assert_eq!(classify(code, status, None), cause, "{code:?} {status}");
+        }
+    }
+}
