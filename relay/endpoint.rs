@@ -1,1 +1,213 @@
-//! Stub.
+//! The endpoint that applications ask: guard, access token, answer.
+//!
+//! A request is answered from memory alone. [`guard`] says what it asks for and refuses what must
+//! not be answered, [`access`] whether the token that it brought may have it, [`answer`] what the
+//! profile's state means for it; all three are functions of their arguments. Whatever they decide
+//! goes out through one place, `Service::conclude`, where it is counted.
+
+pub mod access;
+mod answer;
+mod directory;
+mod guard;
+mod wire;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use http_body_util::Full;
+use hyper::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::clock::Clock;
+use crate::config;
+use crate::listener::{self, BindError, Limits};
+use crate::metrics::Metrics;
+use crate::shutdown::Signal;
+use answer::{Decision, Refusal};
+use directory::Requests;
+use guard::Hosts;
+
+pub use directory::{Directory, Profile};
+
+/// How long a request is held while nothing valid is there and that may heal: less than the 1 s
+/// after which Java, C++ and PHP stop reading (endpoint-contract section 5).
+const HOLD: Duration = Duration::from_millis(800);
+
+/// The endpoint with its addresses bound and nothing accepted yet.
+#[derive(Debug)]
+pub struct Bound {
+    listeners: Vec<TcpListener>,
+    hosts: Hosts,
+    max_connections: usize,
+}
+
+/// Binds the endpoint's address. It must be called within a tokio runtime.
+///
+/// # Errors
+/// If the address cannot be bound. That `::1` cannot be bound beside 127.0.0.1 is no error: not
+/// every pod has IPv6.
+pub fn bind(config: &config::Endpoint) -> Result<Bound, BindError> {
+    const SETTING: &str = "endpoint.listen";
+    let first = listener::bind(SETTING, config.listen)?;
+    let mut listeners = vec![first];
+    if config.listen.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        let port = local_address(&listeners[0]).map_or(config.listen.port(), |at| at.port());
+        match listener::bind(SETTING, (Ipv6Addr::LOCALHOST, port).into()) {
+            Ok(second) => listeners.push(second),
+            Err(error) => debug!(%error, "the endpoint is not served over IPv6"),
+        }
+    }
+    Ok(Bound {
+        listeners,
+        hosts: Hosts::new(config.listen.ip(), &config.hosts),
+        max_connections: config.max_connections,
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Option<SocketAddr> {
+    listener.local_addr().ok()
+}
+
+impl Bound {
+    /// Where it listens: first the address that was configured, with the port that the kernel
+    /// chose if it was 0.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(local_address).collect()
+    }
+
+    /// Serves what `directory` holds until `signal` says stop. The future must be polled within a
+    /// tokio runtime.
+    pub fn serve(
+        self,
+        directory: watch::Receiver<Arc<Directory>>,
+        clock: Clock,
+        metrics: &Metrics,
+        signal: Signal,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let service = Service(Arc::new(Inner {
+            hosts: self.hosts,
+            directory,
+            clock,
+            unnamed: Requests::new("", metrics),
+        }));
+        let limits = Limits {
+            connections: self.max_connections,
+            open: metrics.connections(),
+            evicted: metrics.evictions(),
+        };
+        listener::serve(self.listeners, service, limits, signal)
+    }
+}
+
+type Answered = Result<Response<Full<Bytes>>, Infallible>;
+
+/// Answers one request; cheap to clone.
+#[derive(Clone)]
+struct Service(Arc<Inner>);
+
+struct Inner {
+    hosts: Hosts,
+    directory: watch::Receiver<Arc<Directory>>,
+    clock: Clock,
+    /// For requests that name no known profile.
+    unnamed: Requests,
+}
+
+impl<B> tower::Service<Request<B>> for Service {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future =
+        Either<std::future::Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asked_at = Instant::now();
+        match self.0.answer(&request, asked_at) {
+            Ok(response) => Either::Left(std::future::ready(Ok(response))),
+            Err(profile) => {
+                let inner = Arc::clone(&self.0);
+                Either::Right(Box::pin(
+                    async move { Ok(inner.hold(&profile, asked_at).await) },
+                ))
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Answers at once, or says for which profile the request must be held.
+    fn answer<B>(
+        &self,
+        request: &Request<B>,
+        asked_at: Instant,
+    ) -> Result<Response<Full<Bytes>>, Arc<Profile>> {
+        let refuse = |profile: Option<&Profile>, refusal| {
+            Ok(self.conclude(profile, &Decision::Refuse(refusal), asked_at))
+        };
+        let wanted = match guard::admit(&self.hosts, request) {
+            Ok(wanted) => wanted,
+            Err(refusal) => return refuse(None, refusal),
+        };
+        let directory = self.directory.borrow();
+        let profile = match directory.grant(wanted, access::presented(request.headers())) {
+            Ok(profile) => profile,
+            Err(refusal) => return refuse(directory.named(wanted), refusal),
+        };
+        let snapshot = profile.reader.borrow();
+        let decision = answer::decide(snapshot.view(self.clock.now()));
+        if decision.may_change_soon() {
+            Err(Arc::clone(profile))
+        } else {
+            Ok(self.conclude(Some(profile), &decision, asked_at))
+        }
+    }
+
+    /// Waits for the profile's state to become one that can be answered, and answers it, whatever
+    /// it is, when the time is over.
+    async fn hold(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
+        let mut reader = profile.reader.clone();
+        let settled = reader
+            .until(|snapshot| !answer::decide(snapshot.view(self.clock.now())).may_change_soon());
+        // Either way the state of then is what is answered.
+        let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
+        let snapshot = reader.borrow();
+        let decision = answer::decide(snapshot.view(self.clock.now()));
+        self.conclude(Some(profile), &decision, asked_at)
+    }
+
+    /// The one place through which every answer goes.
+    fn conclude(
+        &self,
+        profile: Option<&Profile>,
+        decision: &Decision<'_>,
+        asked_at: Instant,
+    ) -> Response<Full<Bytes>> {
+        let requests = profile.map_or(&self.unnamed, |profile| &profile.requests);
+        if let Decision::Refuse(Refusal::WrongToken(shape)) = decision
+            && requests.may_log(self.clock.now())
+        {
+            warn!(
+                profile = profile.map(|profile| profile.name.as_str()),
+                presented = %shape,
+                "a request was refused for its access token; more of them are counted but not logged for a minute"
+            );
+        }
+        let response = wire::render(decision);
+        requests
+            .metrics
+            .answered(decision.index(), asked_at.elapsed());
+        response
+    }
+}

@@ -1,0 +1,289 @@
+//! What all HTTP listeners share: bind first, serve later, and no client that can starve another.
+//!
+//! A server holds a bounded number of connections. When a further one comes, the connection that
+//! has been idle for longest makes room; a connection is idle while no request of it is being
+//! answered, so one that sends its head slowly, or that does not read its answers, is idle too.
+//! Idleness is kept as a number drawn from a counter when an answer ends: a request costs two
+//! atomic stores for it, and no timer and no clock.
+
+mod connections;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tracing::{debug, warn};
+
+use crate::shutdown::Signal;
+use connections::Connections;
+
+/// The largest head of a request, in bytes; a larger one is answered 431. The heads that SDKs send
+/// have a few hundred; this leaves room for a service account's JWT as access token.
+pub const LARGEST_HEAD: usize = 16 * 1024;
+
+/// A connection on which no request was completed for this long is closed, and for twice as long
+/// at most it stays: between the keep-alive times of the SDKs' pools (a minute or so) and for ever.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long nothing is accepted after an error such as too many open files, which ends only when
+/// something was closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// As many connections may wait to be accepted; the kernel lowers it to its own limit.
+const BACKLOG: u32 = 1024;
+
+/// What a server allows, and where it counts.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at one time; at least one is allowed.
+    pub connections: usize,
+    /// Follows the number of open connections.
+    pub open: Gauge,
+    /// Counts the connections that were closed to make room.
+    pub evicted: Counter,
+}
+
+impl Limits {
+    /// A number of connections that no metric follows.
+    pub fn uncounted(connections: usize) -> Self {
+        Self {
+            connections,
+            open: Gauge::default(),
+            evicted: Counter::default(),
+        }
+    }
+}
+
+/// A service that answers one request, and never fails to.
+pub trait Answer:
+    tower::Service<
+        Request<Incoming>,
+        Response = Response<Full<Bytes>>,
+        Error = Infallible,
+        Future: Future + Send + Unpin,
+    > + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+}
+
+impl<S> Answer for S where
+    S: tower::Service<
+            Request<Incoming>,
+            Response = Response<Full<Bytes>>,
+            Error = Infallible,
+            Future: Future + Send + Unpin,
+        > + Clone
+        + Send
+        + Unpin
+        + 'static
+{
+}
+
+/// Something that accepts connections.
+pub trait Accept: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Accepts one connection.
+    ///
+    /// # Errors
+    /// As the operating system's `accept`.
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+/// An address that could not be bound.
+#[derive(Debug)]
+pub struct BindError {
+    setting: &'static str,
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            setting,
+            address,
+            cause,
+        } = self;
+        write!(f, "{setting}: cannot listen on {address}: {cause}")?;
+        f.write_str(match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another process of this pod has that port: stop it, or choose another port"
+            }
+            io::ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+            io::ErrorKind::AddrNotAvailable => {
+                "; no interface of this pod has that address: 127.0.0.1 is always there"
+            }
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Binds a TCP address, port 0 for any that is free. Nothing is accepted before [`serve`]. It must
+/// be called within a tokio runtime.
+///
+/// # Errors
+/// A [`BindError`] that names `setting`.
+pub fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    listen(address).map_err(|cause| BindError {
+        setting,
+        address,
+        cause,
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    // Linux hands it on to every connection that is accepted, which saves a call for each.
+    socket.set_nodelay(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves HTTP/1.1 and 1.0 on `listeners`, which share the limits, until `signal` says stop; then
+/// every connection is dropped. While it drains, each answer closes its connection, and new
+/// connections are still served: the applications are still there. Idle connections are left
+/// alone then, since a request may be on its way on any of them.
+///
+/// It must be polled within a tokio runtime, on which it spawns a task for each connection.
+pub async fn serve<L: Accept, S: Answer>(
+    listeners: Vec<L>,
+    service: S,
+    limits: Limits,
+    mut signal: Signal,
+) {
+    let connections = Connections::new(service, limits);
+    let draining = connections.drain_switch();
+    let mut stop = signal.clone();
+    tokio::select! {
+        () = stop.stopping() => {}
+        () = async {
+            signal.draining().await;
+            draining.turn_on();
+            std::future::pending().await
+        } => {}
+        () = run(&listeners, connections) => {}
+    }
+}
+
+/// Accepts for ever.
+async fn run<L: Accept, S: Answer>(listeners: &[L], mut connections: Connections<S>) {
+    let mut sweep = tokio::time::interval(IDLE_LIMIT);
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            () = connections.ended() => continue,
+            _ = sweep.tick() => {
+                connections.close_idle();
+                continue;
+            }
+            accepted = accept(listeners) => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                failing = false;
+                connections.make_room().await;
+                connections.open(stream);
+            }
+            Err(error) if is_the_clients(&error) => debug!(%error, "a connection ended unaccepted"),
+            Err(error) => {
+                if !failing {
+                    warn!(%error, "no connection can be accepted; an idle one is closed");
+                }
+                failing = true;
+                connections.evict();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Accepts from whichever listener has a connection.
+async fn accept<L: Accept>(listeners: &[L]) -> io::Result<L::Stream> {
+    std::future::poll_fn(|context| {
+        listeners
+            .iter()
+            .map(|listener| listener.poll_accept(context))
+            .find(Poll::is_ready)
+            .unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
+/// Whether an error of `accept` concerns one connection alone, which its client gave up.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_with_its_setting_and_what_to_do() {
+        let first = bind("endpoint.listen", ([127, 0, 0, 1], 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind("endpoint.listen", address).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("endpoint.listen: cannot listen on {address}: ")),
+            "{error}"
+        );
+        assert!(error.ends_with("choose another port"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn accepted_connections_send_without_delay() {
+        let listener = bind("endpoint.listen", ([127, 0, 0, 1], 0).into()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let accepted = accept(&[listener]).await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
+}

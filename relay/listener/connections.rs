@@ -1,0 +1,301 @@
+//! The open connections of one server: how idle each is, and which must go.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::debug;
+
+use super::{Answer, LARGEST_HEAD, Limits};
+
+/// The connections of one server. They end when it is dropped.
+pub(super) struct Connections<S> {
+    service: S,
+    http: http1::Builder,
+    limits: Limits,
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    open: HashMap<tokio::task::Id, Open>,
+    /// What the counter stood at when idle connections were last closed.
+    mark: u64,
+}
+
+struct Open {
+    activity: Arc<Activity>,
+    task: AbortHandle,
+}
+
+/// What the connections of one server share.
+struct Shared {
+    /// Counts the ends of answers: the lower the number a connection drew, the longer it is idle.
+    counter: AtomicU64,
+    draining: AtomicBool,
+    /// Whether somebody waits for a connection to fall idle.
+    full: AtomicBool,
+    fell_idle: Notify,
+}
+
+/// What one connection does.
+struct Activity {
+    shared: Arc<Shared>,
+    /// [`BUSY`], or the number that was drawn when it fell idle. Nothing else is read by its
+    /// order, so relaxed access is enough.
+    state: AtomicU64,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl Activity {
+    fn idle(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            state: AtomicU64::new(shared.draw()),
+        })
+    }
+
+    /// The number that it drew when it fell idle, unless a request is being answered.
+    fn idle_since(&self) -> Option<u64> {
+        Some(self.state.load(Ordering::Relaxed)).filter(|state| *state != BUSY)
+    }
+}
+
+impl Shared {
+    fn draw(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Tells connections to close after their next answer.
+pub(super) struct DrainSwitch(Arc<Shared>);
+
+impl DrainSwitch {
+    pub(super) fn turn_on(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<S: Answer> Connections<S> {
+    pub(super) fn new(service: S, limits: Limits) -> Self {
+        let mut http = http1::Builder::new();
+        http.max_buf_size(LARGEST_HEAD)
+            // Idle connections are closed by their number; hyper would make a timer per request.
+            .header_read_timeout(None)
+            // A client may close its sending side once it has sent its request, as `nc` does.
+            .half_close(true);
+        Self {
+            service,
+            http,
+            limits,
+            shared: Arc::new(Shared {
+                counter: AtomicU64::new(0),
+                draining: AtomicBool::new(false),
+                full: AtomicBool::new(false),
+                fell_idle: Notify::new(),
+            }),
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            mark: 0,
+        }
+    }
+
+    pub(super) fn drain_switch(&self) -> DrainSwitch {
+        DrainSwitch(Arc::clone(&self.shared))
+    }
+
+    /// Serves a connection.
+    pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let activity = Activity::idle(&self.shared);
+        let service = Observed {
+            service: TowerToHyperService::new(self.service.clone()),
+            activity: Arc::clone(&activity),
+        };
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let task = self.tasks.spawn(drive(connection));
+        self.open.insert(task.id(), Open { activity, task });
+        self.count();
+    }
+
+    /// Waits for a connection to end. For ever while there is none.
+    pub(super) async fn ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => self.forget(id),
+            // It was aborted, or the service panicked.
+            Some(Err(error)) => self.forget(error.id()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until one more connection is allowed, and closes an idle one for it.
+    pub(super) async fn make_room(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        while self.open.len() >= self.limits.connections.max(1) {
+            shared.full.store(true, Ordering::Relaxed);
+            if self.evict() {
+                // The connections that were accepted just now get their turn before the next:
+                // so a burst cannot push out one whose request has arrived but was not read.
+                tokio::task::yield_now().await;
+            } else {
+                tokio::select! {
+                    () = shared.fell_idle.notified() => {}
+                    () = self.ended() => {}
+                }
+            }
+            shared.full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the connection that has been idle for longest; false if none is idle.
+    pub(super) fn evict(&mut self) -> bool {
+        let longest = self
+            .open
+            .iter()
+            .filter_map(|(id, open)| Some((open.activity.idle_since()?, *id)))
+            .min_by_key(|(since, _)| *since);
+        let Some((_, id)) = longest else {
+            return false;
+        };
+        self.close(id);
+        self.limits.evicted.inc();
+        true
+    }
+
+    /// Closes every connection that has been idle since before the last call.
+    pub(super) fn close_idle(&mut self) {
+        let mark = self.mark;
+        let idle: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.activity.idle_since().is_some_and(|since| since < mark))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            self.close(id);
+        }
+        self.mark = self.shared.counter.load(Ordering::Relaxed);
+    }
+
+    fn close(&mut self, id: tokio::task::Id) {
+        if let Some(open) = self.open.remove(&id) {
+            open.task.abort();
+        }
+        self.count();
+    }
+
+    fn forget(&mut self, id: tokio::task::Id) {
+        self.open.remove(&id);
+        self.count();
+    }
+
+    fn count(&self) {
+        self.limits
+            .open
+            .set(i64::try_from(self.open.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl<S> Drop for Connections<S> {
+    fn drop(&mut self) {
+        self.limits.open.set(0);
+    }
+}
+
+/// Drives a connection to its end.
+async fn drive<Io, S>(mut connection: http1::Connection<TokioIo<Io>, Observed<S>>)
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Answer,
+{
+    let Err(error) = (&mut connection).await else {
+        return;
+    };
+    debug!(%error, "a connection ended early");
+    if error.is_parse() {
+        Box::pin(linger(connection.into_parts().io.into_inner())).await;
+    }
+}
+
+/// Reads on for a while after the last answer. A socket that is closed with unread bytes resets
+/// the connection, and the client may then lose the answer that said what was wrong.
+async fn linger(mut stream: impl AsyncRead + Unpin) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    const MOST_BYTES: u64 = 1024 * 1024;
+    let mut rest = (&mut stream).take(MOST_BYTES);
+    let mut nowhere = tokio::io::sink();
+    let discard = tokio::io::copy(&mut rest, &mut nowhere);
+    // The client went on or away: all the same to a connection that is over.
+    let _ = tokio::time::timeout(LONGEST, discard).await;
+}
+
+/// A service that notes when it answers.
+struct Observed<S> {
+    service: TowerToHyperService<S>,
+    activity: Arc<Activity>,
+}
+
+impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future =
+        Answering<<TowerToHyperService<S> as hyper::service::Service<Request<Incoming>>>::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.activity.state.store(BUSY, Ordering::Relaxed);
+        Answering {
+            busy: Busy(Arc::clone(&self.activity)),
+            answer: self.service.call(request),
+        }
+    }
+}
+
+/// An answer under way.
+struct Answering<F> {
+    busy: Busy,
+    answer: F,
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut answered = std::task::ready!(Pin::new(&mut self.answer).poll(context));
+        if self.busy.0.shared.draining.load(Ordering::Relaxed)
+            && let Ok(response) = &mut answered
+        {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(answered)
+    }
+}
+
+/// While it lives its connection is busy.
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let shared = &self.0.shared;
+        self.0.state.store(shared.draw(), Ordering::Relaxed);
+        if shared.full.load(Ordering::Relaxed) {
+            shared.fell_idle.notify_one();
+        }
+    }
+}
