@@ -1,1 +1,246 @@
-//! Stub.
+//! The admin listeners: probes and metrics over TCP, status and rotate over a Unix socket. Neither
+//! ever hands out a credential.
+
+mod probes;
+mod socket;
+pub mod status;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::config::values::ProfileName;
+use crate::failure::Failure;
+use crate::listener::{self, BindError, Limits};
+use crate::metrics::Metrics;
+use crate::shutdown::Signal;
+use crate::store::Reader;
+
+pub use socket::SocketError;
+use status::Status;
+
+/// kubelet, Prometheus and an operator or two.
+const CONNECTIONS: usize = 32;
+
+/// The profiles as the admin listeners see them. It is replaced as a whole when one comes or goes.
+pub type Profiles = BTreeMap<ProfileName, Profile>;
+
+/// One profile as the admin listeners see it.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its state.
+    pub reader: Reader,
+    /// Where its credentials come from, in words: `file, 2 hops`.
+    pub origin: String,
+}
+
+/// Both listeners, bound; nothing is accepted yet.
+#[derive(Debug)]
+pub struct Bound {
+    tcp: TcpListener,
+    unix: UnixListener,
+    address: SocketAddr,
+}
+
+/// Binds both. It must be called within a tokio runtime.
+///
+/// # Errors
+/// If the address or the socket cannot be had.
+pub fn bind(config: &config::Admin) -> Result<Bound, AdminError> {
+    let tcp = listener::bind("admin.listen", config.listen).map_err(AdminError::Tcp)?;
+    let address = tcp.local_addr().unwrap_or(config.listen);
+    let unix = socket::bind(&config.socket).map_err(AdminError::Socket)?;
+    Ok(Bound { tcp, unix, address })
+}
+
+/// Removes the socket's file; for the end of the program.
+pub fn remove_socket(path: &Path) {
+    // It may be gone already, and nothing depends on it.
+    let _ = std::fs::remove_file(path);
+}
+
+/// Why the admin listeners could not be bound.
+#[derive(Debug)]
+pub enum AdminError {
+    /// The TCP address.
+    Tcp(BindError),
+    /// The Unix socket.
+    Socket(SocketError),
+}
+
+impl std::fmt::Display for AdminError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(error) => error.fmt(f),
+            Self::Socket(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+impl Bound {
+    /// Where probes and Prometheus ask, with the port that the kernel chose if it was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves both until `signal` says stop. `endpoint` is told to whoever asks for the status.
+    pub fn serve(
+        self,
+        profiles: watch::Receiver<Arc<Profiles>>,
+        endpoint: Vec<SocketAddr>,
+        clock: Clock,
+        metrics: Metrics,
+        signal: Signal,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let state = Arc::new(State { profiles, endpoint, admin: self.address, clock, metrics });
+        let open = Service { state: Arc::clone(&state), reach: Reach::Network };
+        let private = Service { state, reach: Reach::Socket };
+        let limits = || Limits::uncounted(CONNECTIONS);
+        let tcp = listener::serve(vec![self.tcp], open, limits(), signal.clone());
+        let unix = listener::serve(vec![self.unix], private, limits(), signal);
+        async {
+            tokio::join!(tcp, unix);
+        }
+    }
+}
+
+struct State {
+    profiles: watch::Receiver<Arc<Profiles>>,
+    endpoint: Vec<SocketAddr>,
+    admin: SocketAddr,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// From where a request can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// From anywhere in the cluster: probes and metrics.
+    Network,
+    /// From the relay's own user: status and rotate.
+    Socket,
+}
+
+#[derive(Clone)]
+struct Service {
+    state: Arc<State>,
+    reach: Reach,
+}
+
+impl tower::Service<Request<Incoming>> for Service {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let state = Arc::clone(&self.state);
+        let reach = self.reach;
+        Box::pin(async move {
+            Ok(match reach {
+                Reach::Network => state.answer_network(request.method(), request.uri().path()),
+                Reach::Socket => state.answer_socket(request.method(), request.uri().path()).await,
+            })
+        })
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl State {
+    fn answer_network(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let answer: fn(&Self) -> Response<Full<Bytes>> = match path {
+            "/livez" => |_| reply(StatusCode::OK, TEXT, "alive\n".to_owned()),
+            "/readyz" | "/startupz" => Self::probe,
+            "/metrics" => |state| reply(StatusCode::OK, OPEN_METRICS, state.metrics.render()),
+            _ => return not_found("here are /livez, /readyz, /startupz and /metrics"),
+        };
+        if *method == Method::GET { answer(self) } else { wrong_method("GET") }
+    }
+
+    fn probe(&self) -> Response<Full<Bytes>> {
+        let report = probes::readiness(&self.profiles.borrow(), self.clock.now());
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        reply(status, TEXT, report.text)
+    }
+
+    async fn answer_socket(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if path == "/status" {
+            return if *method == Method::GET { self.status() } else { wrong_method("GET") };
+        }
+        match path.strip_prefix("/rotate/") {
+            Some(name) if *method == Method::POST => self.rotate(name).await,
+            Some(_) => wrong_method("POST"),
+            None => not_found("here are GET /status and POST /rotate/<profile>"),
+        }
+    }
+
+    fn status(&self) -> Response<Full<Bytes>> {
+        let now = self.clock.now();
+        let status = Status::of(&self.profiles.borrow(), &self.endpoint, self.admin, now);
+        json(StatusCode::OK, &status)
+    }
+
+    async fn rotate(&self, name: &str) -> Response<Full<Bytes>> {
+        let reader = self.profiles.borrow().get(name).map(|profile| profile.reader.clone());
+        let Some(reader) = reader else {
+            return not_found("there is no profile of that name");
+        };
+        tracing::info!(profile = name, "an operator asks for a new credential");
+        match reader.rotate().await {
+            Ok(served) => json(StatusCode::OK, &status::Rotated::of(&served)),
+            Err(failure) => json(StatusCode::BAD_GATEWAY, &status::Trouble::of(&failure)),
+        }
+    }
+}
+
+fn json(status: StatusCode, document: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string(document) {
+        Ok(text) => reply(status, JSON, text),
+        Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
+fn not_found(what_is: &str) -> Response<Full<Bytes>> {
+    reply(StatusCode::NOT_FOUND, TEXT, format!("not found: {what_is}\n"))
+}
+
+fn wrong_method(right: &'static str) -> Response<Full<Bytes>> {
+    let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("use {right}\n"));
+    response.headers_mut().insert(hyper::header::ALLOW, HeaderValue::from_static(right));
+    response
+}
+
+fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// One line of words for a failure, for probes.
+fn in_words(failure: &Failure) -> String {
+    format!("{} ({})", failure, failure.cause.as_str())
+}

@@ -121,11 +121,7 @@ impl FromStr for RoleArn {
         if name.is_empty() || path.starts_with('/') || !path.bytes().all(legal) {
             return Err(ArnError::RoleName);
         }
-        Ok(Self {
-            text: text.into(),
-            partition: partition.parse()?,
-            account: account.parse()?,
-        })
+        Ok(Self { text: text.into(), partition: partition.parse()?, account: account.parse()? })
     }
 }
 
@@ -189,14 +185,8 @@ mod tests {
     fn the_three_partitions_are_read() {
         for (text, partition) in [
             ("arn:aws:iam::111122223333:role/hub", Partition::Aws),
-            (
-                "arn:aws-cn:iam::111122223333:role/team/a/hub",
-                Partition::AwsCn,
-            ),
-            (
-                "arn:aws-us-gov:iam::111122223333:role/hub+x=1,y.z@q_-",
-                Partition::AwsUsGov,
-            ),
+            ("arn:aws-cn:iam::111122223333:role/team/a/hub", Partition::AwsCn),
+            ("arn:aws-us-gov:iam::111122223333:role/hub+x=1,y.z@q_-", Partition::AwsUsGov),
         ] {
             let arn: RoleArn = text.parse().unwrap();
             assert_eq!((arn.partition(), arn.as_str()), (partition, text));
@@ -208,16 +198,10 @@ mod tests {
     fn what_is_not_a_role_is_refused_with_its_reason() {
         for (text, error) in [
             ("hub", ArnError::Shape),
-            (
-                "arn:aws:sts::111122223333:assumed-role/hub/x",
-                ArnError::Shape,
-            ),
+            ("arn:aws:sts::111122223333:assumed-role/hub/x", ArnError::Shape),
             ("arn:aws:iam::111122223333:user/hub", ArnError::NotARole),
             ("arn:aws:iam::1111:role/hub", ArnError::Account { len: 4 }),
-            (
-                "arn:aws-iso:iam::111122223333:role/hub",
-                ArnError::Partition,
-            ),
+            ("arn:aws-iso:iam::111122223333:role/hub", ArnError::Partition),
             ("arn:aws:iam::111122223333:role/", ArnError::RoleName),
             ("arn:aws:iam::111122223333:role/a b", ArnError::RoleName),
         ] {

@@ -64,12 +64,7 @@ impl Chain {
     /// A chain over `base`; without hops it gives the base's credentials.
     pub fn new(base: Box<dyn Source>, hops: Vec<Hop>, clock: Clock) -> Self {
         let kept = hops.iter().map(|_| Kept::Nothing).collect();
-        Self {
-            base,
-            hops,
-            kept,
-            clock,
-        }
+        Self { base, hops, kept, clock }
     }
 
     async fn fetch_through(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
@@ -86,11 +81,7 @@ impl Chain {
             }) if number == first_hop => {
                 // Kept credentials are not accepted any longer, so they get one more try, fetched
                 // anew. Those that this very climb has fetched would be no better for it.
-                tracing::info!(
-                    hop = number,
-                    reason,
-                    "stale caller: fetching its credentials anew"
-                );
+                tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
                 self.kept[number - 1] = Kept::Nothing;
                 let start = self.start();
                 self.climb(start, Freshness::Anew).await
@@ -102,16 +93,9 @@ impl Chain {
     /// The furthest place whose credentials are still fresh.
     fn start(&self) -> Option<Caller> {
         let now = self.clock.now();
-        self.kept
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(place, kept)| {
-                kept.fresh(now).map(|credential| Caller {
-                    credential: credential.clone(),
-                    place,
-                })
-            })
+        self.kept.iter().enumerate().rev().find_map(|(place, kept)| {
+            kept.fresh(now).map(|credential| Caller { credential: credential.clone(), place })
+        })
     }
 
     /// Goes from `start`, or from the base, through every hop after it.
@@ -124,19 +108,13 @@ impl Chain {
             Some(caller) => caller,
             None => {
                 let fetched = self.base.fetch(freshness).await;
-                Caller {
-                    credential: self.keep(0, fetched)?,
-                    place: 0,
-                }
+                Caller { credential: self.keep(0, fetched)?, place: 0 }
             }
         };
         while let Some(hop) = self.hops.get_mut(at.place) {
             let fetched = hop.assume(&at.credential, &self.clock).await;
             let place = at.place + 1;
-            at = Caller {
-                credential: self.keep(place, fetched)?,
-                place,
-            };
+            at = Caller { credential: self.keep(place, fetched)?, place };
         }
         Ok(at.credential)
     }
@@ -155,10 +133,7 @@ impl Chain {
         match fetched {
             Ok(credential) => {
                 let due = schedule::due(&credential.validity, now, Draw::random());
-                *kept = Kept::Credential {
-                    credential: credential.clone(),
-                    due,
-                };
+                *kept = Kept::Credential { credential: credential.clone(), due };
                 Ok(credential)
             }
             Err(failure) => match kept.usable(now) {

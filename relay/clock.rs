@@ -39,9 +39,7 @@ impl Timestamp {
         let parsed =
             time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
                 .ok()?;
-        i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000))
-            .ok()
-            .map(Self)
+        i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
     }
 }
 
@@ -49,10 +47,7 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -95,9 +90,7 @@ impl Moment {
     /// Time from `now` until this moment by the clock on which it comes first; zero once either
     /// clock has reached it.
     pub fn remaining(self, now: Self) -> Duration {
-        self.wall
-            .saturating_since(now.wall)
-            .min(self.boot.saturating_sub(now.boot))
+        self.wall.saturating_since(now.wall).min(self.boot.saturating_sub(now.boot))
     }
 
     /// Whether either clock has reached this moment.
@@ -119,10 +112,7 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, by: Duration) -> Self {
-        Self {
-            wall: self.wall + by,
-            boot: self.boot.saturating_add(by),
-        }
+        Self { wall: self.wall + by, boot: self.boot.saturating_add(by) }
     }
 }
 
@@ -167,9 +157,7 @@ impl TimeSource for System {
         let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         Moment {
             wall: Timestamp(
-                wall.tv_sec
-                    .saturating_mul(1000)
-                    .saturating_add(wall.tv_nsec / 1_000_000),
+                wall.tv_sec.saturating_mul(1000).saturating_add(wall.tv_nsec / 1_000_000),
             ),
             boot: Duration::new(
                 u64::try_from(boot.tv_sec).unwrap_or(0),
@@ -224,10 +212,7 @@ impl ManualClock {
     }
 
     fn shift(&self) -> std::sync::MutexGuard<'_, Shift> {
-        self.0
-            .shift
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.shift.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -236,10 +221,7 @@ impl TimeSource for ManualClock {
         let ran = self.0.started.elapsed();
         let shift = *self.shift();
         let wall = (self.0.at_start + ran).0.saturating_add(shift.wall_millis);
-        Moment {
-            wall: Timestamp(wall),
-            boot: ran + shift.boot,
-        }
+        Moment { wall: Timestamp(wall), boot: ran + shift.boot }
     }
 }
 
@@ -249,19 +231,14 @@ mod tests {
 
     #[test]
     fn a_timestamp_is_written_without_offset_or_fraction() {
-        assert_eq!(
-            Timestamp::from_millis(1_795_565_230_999).to_string(),
-            "2026-11-25T00:07:10Z"
-        );
+        assert_eq!(Timestamp::from_millis(1_795_565_230_999).to_string(), "2026-11-25T00:07:10Z");
     }
 
     #[test]
     fn offsets_and_fractions_are_read() {
-        for text in [
-            "2026-11-25T00:07:10Z",
-            "2026-11-25T01:07:10+01:00",
-            "2026-11-25T00:07:10.000Z",
-        ] {
+        for text in
+            ["2026-11-25T00:07:10Z", "2026-11-25T01:07:10+01:00", "2026-11-25T00:07:10.000Z"]
+        {
             assert_eq!(
                 Timestamp::parse_rfc3339(text),
                 Some(Timestamp::from_secs(1_795_565_230)),
@@ -280,9 +257,6 @@ mod tests {
         manual.step_wall(-3_600_000);
         assert_eq!(end.remaining(clock.now()), Duration::from_secs(60));
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(
-            end.reached(clock.now()),
-            "a wall clock stepped back must not prolong a life"
-        );
+        assert!(end.reached(clock.now()), "a wall clock stepped back must not prolong a life");
     }
 }

@@ -104,20 +104,13 @@ impl Lifetime {
         let by_request = started.wall + lifetime;
         let wall = upstream.map_or(by_request, |said| said.min(by_request));
         let granted = wall.saturating_since(started.wall);
-        let expiry = Moment {
-            wall,
-            boot: started.boot.saturating_add(granted),
-        };
+        let expiry = Moment { wall, boot: started.boot.saturating_add(granted) };
         let nominal = if lifetime.abs_diff(granted) <= Self::SAME && granted > Self::SAME {
             lifetime
         } else {
             granted
         };
-        Self {
-            issued: started,
-            expiry,
-            nominal,
-        }
+        Self { issued: started, expiry, nominal }
     }
 
     /// A life that ends when the upstream says, where no lifetime was asked for.
@@ -125,10 +118,7 @@ impl Lifetime {
         let granted = upstream.saturating_since(started.wall);
         Self {
             issued: started,
-            expiry: Moment {
-                wall: upstream,
-                boot: started.boot.saturating_add(granted),
-            },
+            expiry: Moment { wall: upstream, boot: started.boot.saturating_add(granted) },
             nominal: granted,
         }
     }
@@ -152,8 +142,7 @@ impl Lifetime {
     /// From here on the credential counts as expired: 15 s before its end, or a tenth of its
     /// lifetime if that is less, for clock skew and time in flight (endpoint-contract section 4).
     pub fn serve_until(&self) -> Moment {
-        self.expiry
-            .before(Duration::from_secs(15).min(self.nominal / 10))
+        self.expiry.before(Duration::from_secs(15).min(self.nominal / 10))
     }
 }
 
@@ -228,10 +217,8 @@ pub(crate) mod fixtures {
 mod tests {
     use super::*;
 
-    const START: Moment = Moment {
-        wall: Timestamp::from_secs(1_000_000),
-        boot: Duration::from_secs(50),
-    };
+    const START: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
 
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)

@@ -124,11 +124,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with its reason, which must hold no secret.
     pub fn new(cause: Cause, stage: Stage, reason: impl Into<String>) -> Self {
-        Self {
-            cause,
-            stage,
-            reason: reason.into(),
-        }
+        Self { cause, stage, reason: reason.into() }
     }
 }
 

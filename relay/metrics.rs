@@ -93,10 +93,7 @@ impl Metrics {
 
     /// The metrics of one profile.
     pub fn profile(&self, name: &ProfileName) -> ProfileMetrics {
-        let profile = ProfileMetrics {
-            metrics: self.clone(),
-            profile: name.to_string(),
-        };
+        let profile = ProfileMetrics { metrics: self.clone(), profile: name.to_string() };
         profile.refreshes("success");
         for cause in Cause::NAMES {
             profile.refreshes(cause);
@@ -112,23 +109,12 @@ impl Metrics {
         decisions: [&'static str; N],
     ) -> RequestMetrics<N> {
         let by_decision = decisions.map(|decision| {
-            let labels = ByDecision {
-                profile: profile.to_owned(),
-                decision,
-            };
+            let labels = ByDecision { profile: profile.to_owned(), decision };
             self.0.requests.get_or_create(&labels).clone()
         });
-        let duration = self
-            .0
-            .durations
-            .get_or_create(&ByProfile {
-                profile: profile.to_owned(),
-            })
-            .clone();
-        RequestMetrics {
-            by_decision,
-            duration,
-        }
+        let duration =
+            self.0.durations.get_or_create(&ByProfile { profile: profile.to_owned() }).clone();
+        RequestMetrics { by_decision, duration }
     }
 
     /// Connections that are open at the endpoint.
@@ -144,11 +130,7 @@ impl Metrics {
     /// The text that Prometheus reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        let registry = self
-            .0
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a String cannot fail; a metric that could not be encoded would end the text
         // early, and Prometheus says so.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -225,8 +207,7 @@ impl ProfileMetrics {
         self.refreshes("success").inc();
         self.gauge(&self.metrics.0.last_refresh).set(now.as_secs());
         if let Some(expiry) = expiry {
-            self.gauge(&self.metrics.0.expiry)
-                .set(expiry.wall.as_secs());
+            self.gauge(&self.metrics.0.expiry).set(expiry.wall.as_secs());
         }
     }
 
@@ -247,40 +228,26 @@ impl ProfileMetrics {
         operation: &'static str,
         result: &'static str,
     ) {
-        let labels = ByCall {
-            profile: self.profile.clone(),
-            upstream,
-            operation,
-            result,
-        };
+        let labels = ByCall { profile: self.profile.clone(), upstream, operation, result };
         self.metrics.0.upstream_calls.get_or_create(&labels).inc();
     }
 
     /// Removes the gauges of a profile that is served no longer; its counters stay, as Prometheus
     /// wants of counters.
     pub fn retire(&self) {
-        let labels = ByProfile {
-            profile: self.profile.clone(),
-        };
+        let labels = ByProfile { profile: self.profile.clone() };
         self.metrics.0.expiry.remove(&labels);
         self.metrics.0.last_refresh.remove(&labels);
         self.metrics.0.next_refresh.remove(&labels);
     }
 
     fn refreshes(&self, result: &'static str) -> Counter {
-        let labels = ByResult {
-            profile: self.profile.clone(),
-            result,
-        };
+        let labels = ByResult { profile: self.profile.clone(), result };
         self.metrics.0.refreshes.get_or_create(&labels).clone()
     }
 
     fn gauge(&self, family: &Family<ByProfile, Gauge>) -> Gauge {
-        family
-            .get_or_create(&ByProfile {
-                profile: self.profile.clone(),
-            })
-            .clone()
+        family.get_or_create(&ByProfile { profile: self.profile.clone() }).clone()
     }
 }
 
@@ -311,15 +278,10 @@ mod tests {
         let profile = metrics.profile(&"payments".parse().unwrap());
         profile.refreshed(
             Timestamp::from_secs(7),
-            Some(Moment {
-                wall: Timestamp::from_secs(99),
-                boot: Duration::ZERO,
-            }),
+            Some(Moment { wall: Timestamp::from_secs(99), boot: Duration::ZERO }),
         );
         profile.upstream_call("sts", "AssumeRole", "success");
-        metrics
-            .requests("payments", ["issued"])
-            .answered(0, Duration::from_micros(30));
+        metrics.requests("payments", ["issued"]).answered(0, Duration::from_micros(30));
         let text = metrics.render();
         for line in [
             r#"credential_relay_credential_expiry_timestamp_seconds{profile="payments"} 99"#,

@@ -125,10 +125,9 @@ impl Rotation {
             Snapshot::Pending | Snapshot::Unavailable(_) => true,
         };
         let (lifetime_s, expires) = match &credential.validity {
-            Validity::Until(life) => (
-                life.expiry().remaining(now).as_secs(),
-                life.expiry().wall.to_string(),
-            ),
+            Validity::Until(life) => {
+                (life.expiry().remaining(now).as_secs(), life.expiry().wall.to_string())
+            }
             Validity::Unlimited => (0, "never".to_owned()),
         };
         let next_s = due.remaining(now).as_secs();
@@ -154,11 +153,7 @@ impl Rotation {
         let held = self.publisher.held();
         let (serving, again) = match held.view(now) {
             View::Ready(served, _) => (
-                format!(
-                    "{} until {}",
-                    served.credential().access_key_id,
-                    end_of(served)
-                ),
+                format!("{} until {}", served.credential().access_key_id, end_of(served)),
                 now + not_past_last_call(wait, served.credential(), now),
             ),
             View::Pending | View::Expired | View::Unavailable(_) => {

@@ -41,11 +41,7 @@ impl Draw {
 
     /// A given draw, brought into the range.
     pub fn of(value: f64) -> Self {
-        Self(if value.is_finite() {
-            value.clamp(0.0, 1.0 - f64::EPSILON)
-        } else {
-            0.0
-        })
+        Self(if value.is_finite() { value.clamp(0.0, 1.0 - f64::EPSILON) } else { 0.0 })
     }
 
     /// This share of `whole`.
@@ -57,11 +53,7 @@ impl Draw {
 /// How much must remain when a credential of lifetime `nominal` is renewed, before jitter: half, or
 /// for 12.5 min <= L < 50 min the lesser of 25 min and 0.8 L.
 pub fn renew_when_left(nominal: Duration) -> Duration {
-    if nominal < SHORT || nominal >= LONG {
-        nominal / 2
-    } else {
-        WANTED.min(nominal.mul_f64(0.8))
-    }
+    if nominal < SHORT || nominal >= LONG { nominal / 2 } else { WANTED.min(nominal.mul_f64(0.8)) }
 }
 
 /// When a credential is to be renewed that was fetched at `now`: never later than
@@ -72,16 +64,10 @@ pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
         Validity::Unlimited => now + (UNLIMITED - draw.share(UNLIMITED.mul_f64(JITTER))),
         Validity::Until(life) => {
             let jitter = draw.share(life.nominal().mul_f64(JITTER));
-            let wanted = life
-                .expiry()
-                .before(renew_when_left(life.nominal()) + jitter);
+            let wanted = life.expiry().before(renew_when_left(life.nominal()) + jitter);
             let left = life.expiry().remaining(now);
             let earliest = now + (left / 4).clamp(CLOSEST, PATIENCE);
-            if wanted.remaining(now) < earliest.remaining(now) {
-                earliest
-            } else {
-                wanted
-            }
+            if wanted.remaining(now) < earliest.remaining(now) { earliest } else { wanted }
         }
     }
 }
@@ -92,10 +78,8 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::credential::Lifetime;
 
-    const NOW: Moment = Moment {
-        wall: Timestamp::from_secs(1_000_000),
-        boot: Duration::from_secs(50),
-    };
+    const NOW: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
 
     fn minutes_left_at_renewal(lifetime: f64, draw: f64) -> f64 {
         let lifetime = Duration::from_secs_f64(lifetime * 60.0);
@@ -106,19 +90,11 @@ mod tests {
 
     #[test]
     fn the_contracts_examples_hold() {
-        for (lifetime, left) in [
-            (720.0, 360.0),
-            (60.0, 30.0),
-            (50.0, 25.0),
-            (30.0, 24.0),
-            (15.0, 12.0),
-            (12.0, 6.0),
-        ] {
+        for (lifetime, left) in
+            [(720.0, 360.0), (60.0, 30.0), (50.0, 25.0), (30.0, 24.0), (15.0, 12.0), (12.0, 6.0)]
+        {
             let found = minutes_left_at_renewal(lifetime, 0.0);
-            assert!(
-                (found - left).abs() < 0.01,
-                "{lifetime} min: {found}, not {left}"
-            );
+            assert!((found - left).abs() < 0.01, "{lifetime} min: {found}, not {left}");
         }
     }
 
@@ -129,10 +105,7 @@ mod tests {
             let none = minutes_left_at_renewal(minutes, 0.0);
             let most = minutes_left_at_renewal(minutes, 1.0);
             assert!(most >= none - 1e-9, "{lifetime} s: {most} < {none}");
-            assert!(
-                most - none <= minutes / 10.0 + 1e-4,
-                "{lifetime} s: {most} - {none}"
-            );
+            assert!(most - none <= minutes / 10.0 + 1e-4, "{lifetime} s: {most} - {none}");
         }
     }
 
@@ -154,18 +127,12 @@ mod tests {
         let validity = Validity::Until(life);
         assert_eq!(due(&validity, NOW, Draw::of(0.0)).remaining(NOW), PATIENCE);
         let ended = NOW + Duration::from_secs(9999);
-        assert_eq!(
-            due(&validity, ended, Draw::of(0.0)).remaining(ended),
-            CLOSEST
-        );
+        assert_eq!(due(&validity, ended, Draw::of(0.0)).remaining(ended), CLOSEST);
     }
 
     #[test]
     fn two_seconds_are_renewed_after_one() {
         let life = Lifetime::from_request(NOW, Duration::from_secs(2), None);
-        assert_eq!(
-            due(&Validity::Until(life), NOW, Draw::of(0.9)).remaining(NOW),
-            CLOSEST
-        );
+        assert_eq!(due(&Validity::Until(life), NOW, Draw::of(0.9)).remaining(NOW), CLOSEST);
     }
 }

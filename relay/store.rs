@@ -60,10 +60,7 @@ impl Served {
                 Self::LARGEST_BODY
             )));
         }
-        Ok(Self {
-            credential,
-            body: Body(body),
-        })
+        Ok(Self { credential, body: Body(body) })
     }
 
     /// The credential.
@@ -144,18 +141,7 @@ pub fn channel(now: Timestamp) -> (Publisher, Reader) {
     let (snapshots, snapshot) = watch::channel(Snapshot::Pending);
     let (plans, plan) = watch::channel(Plan::Fetching(now));
     let (asker, asked) = mpsc::channel(1);
-    (
-        Publisher {
-            snapshots,
-            plans,
-            asked,
-        },
-        Reader {
-            snapshot,
-            plan,
-            asker,
-        },
-    )
+    (Publisher { snapshots, plans, asked }, Reader { snapshot, plan, asker })
 }
 
 /// The writing end, held by the profile's rotation.
@@ -169,8 +155,7 @@ pub struct Publisher {
 impl Publisher {
     /// Puts a new credential in the place of whatever was there.
     pub fn publish(&self, served: Arc<Served>) {
-        self.snapshots
-            .send_replace(Snapshot::Available(served, Health::Renewing));
+        self.snapshots.send_replace(Snapshot::Available(served, Health::Renewing));
     }
 
     /// Notes that a fetch failed. A credential that is still good at `now` stays.
@@ -259,10 +244,8 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::credential::{Secret, Session, fixtures};
 
-    const START: Moment = Moment {
-        wall: Timestamp::from_secs(1_000_000),
-        boot: Duration::from_secs(50),
-    };
+    const START: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
 
     fn served(n: u32) -> Arc<Served> {
         let credential = fixtures::session(n, START, Duration::from_secs(100));
@@ -278,10 +261,7 @@ mod tests {
         let (publisher, reader) = channel(START.wall);
         publisher.publish(served(1));
         publisher.report(failure(), START);
-        assert!(matches!(
-            reader.borrow().view(START),
-            View::Ready(_, Health::Failing(_))
-        ));
+        assert!(matches!(reader.borrow().view(START), View::Ready(_, Health::Failing(_))));
         let end = START + Duration::from_secs(90);
         assert!(matches!(reader.borrow().view(end), View::Unavailable(_)));
         publisher.report(failure(), end);

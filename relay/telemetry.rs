@@ -1,1 +1,128 @@
-//! Stub.
+//! Logs: to standard error, as JSON or for people, and never a secret.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt as lines};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Human,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "human" => Ok(Self::Human),
+            other => Err(format!(
+                "CREDENTIAL_RELAY_LOG_FORMAT is {} characters long; json and human are known",
+                other.len()
+            )),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    format: Format,
+    level: Level,
+}
+
+/// A setting of the log that is not right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(String);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl Settings {
+    /// From `CREDENTIAL_RELAY_LOG` (error, warn, info, debug or trace; info if it is not set) and
+    /// `CREDENTIAL_RELAY_LOG_FORMAT` (json or human; human if standard error is a terminal).
+    ///
+    /// # Errors
+    /// If one of them has another value.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let level = match lookup("CREDENTIAL_RELAY_LOG") {
+            None => Level::INFO,
+            Some(text) => text.trim().parse().map_err(|_| {
+                SettingsError(format!(
+                    "CREDENTIAL_RELAY_LOG is {} characters long; error, warn, info, debug and trace are known",
+                    text.len()
+                ))
+            })?,
+        };
+        let format = match lookup("CREDENTIAL_RELAY_LOG_FORMAT") {
+            Some(text) => text.trim().parse().map_err(SettingsError)?,
+            None if std::io::stderr().is_terminal() => Format::Human,
+            None => Format::Json,
+        };
+        Ok(Self { format, level })
+    }
+
+    /// Starts to log. The level is the relay's own: what the crates below it say is let through
+    /// from `warn` on alone, since at `trace` the AWS SDK prints whole requests and answers, keys
+    /// and tokens among them.
+    pub fn start(self) {
+        let filter = Targets::new()
+            .with_target("credential_relay", self.level)
+            .with_default(Level::WARN.min(self.level));
+        let base = lines::layer().with_writer(std::io::stderr);
+        let layer = match self.format {
+            Format::Json => base.json().flatten_event(true).boxed(),
+            Format::Human => {
+                base.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
+            }
+        };
+        // Set twice only in tests of one process, where the first one serves.
+        let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+        hook_panics();
+    }
+}
+
+/// A panic's message may hold whatever was formatted into it, so only its place is told.
+fn hook_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic: a bug of the relay, please report it");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_read_and_mistakes_named() {
+        let given = |level: &'static str, format: &'static str| {
+            Settings::read(move |name| {
+                Some(if name.ends_with("FORMAT") { format } else { level }.to_owned())
+            })
+        };
+        assert_eq!(
+            given("debug", "json"),
+            Ok(Settings { format: Format::Json, level: Level::DEBUG })
+        );
+        let error = given("loud", "json").unwrap_err().to_string();
+        assert!(error.contains("CREDENTIAL_RELAY_LOG is 4 characters"), "{error}");
+        let error = given("info", "xml").unwrap_err().to_string();
+        assert!(error.contains("json and human"), "{error}");
+    }
+}

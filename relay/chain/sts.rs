@@ -46,13 +46,7 @@ impl Hop {
         metrics: ProfileMetrics,
     ) -> Result<Self, ClientError> {
         let client = clients.get(&settings.sts)?;
-        Ok(Self {
-            settings: settings.clone(),
-            number,
-            client,
-            metrics,
-            lifetime_told: false,
-        })
+        Ok(Self { settings: settings.clone(), number, client, metrics, lifetime_told: false })
     }
 
     /// Assumes the role as `caller`.
@@ -89,10 +83,7 @@ impl Hop {
 
     async fn call(&mut self, caller: &Credential, clock: &Clock) -> Result<Credential, Failure> {
         let started = clock.now();
-        let request = self
-            .request()
-            .customize()
-            .config_override(client::signed_by(caller));
+        let request = self.request().customize().config_override(client::signed_by(caller));
         let answer = request.send().await;
         let result = match answer {
             Ok(output) => self.read(output, started),
@@ -101,9 +92,7 @@ impl Hop {
                 Err(Failure::new(cause, self.stage(), reason))
             }
         };
-        let label = result
-            .as_ref()
-            .map_or_else(|failure| failure.cause.as_str(), |_| "success");
+        let label = result.as_ref().map_or_else(|failure| failure.cause.as_str(), |_| "success");
         self.metrics.upstream_call("sts", "AssumeRole", label);
         result
     }
@@ -115,12 +104,8 @@ impl Hop {
             .iter()
             .map(|arn| PolicyDescriptorType::builder().arn(arn.as_str()).build())
             .collect();
-        let transitive: Vec<_> = hop
-            .tags
-            .iter()
-            .filter(|tag| tag.transitive)
-            .map(|tag| tag.key.clone())
-            .collect();
+        let transitive: Vec<_> =
+            hop.tags.iter().filter(|tag| tag.transitive).map(|tag| tag.key.clone()).collect();
         // Both halves are set, so no tag can fail to build.
         let tags: Vec<_> = hop
             .tags
@@ -133,11 +118,7 @@ impl Hop {
             .role_session_name(hop.session_name.as_str())
             .duration_seconds(i32::try_from(hop.duration.as_secs()).unwrap_or(i32::MAX))
             .set_external_id(hop.external_id.as_ref().map(ToString::to_string))
-            .set_source_identity(
-                hop.source_identity
-                    .as_ref()
-                    .map(|name| name.as_str().to_owned()),
-            )
+            .set_source_identity(hop.source_identity.as_ref().map(|name| name.as_str().to_owned()))
             .set_policy(hop.policy.as_ref().map(|policy| policy.as_str().to_owned()))
             .set_policy_arns(Some(policy_arns).filter(|arns| !arns.is_empty()))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
@@ -150,15 +131,9 @@ impl Hop {
         started: Moment,
     ) -> Result<Credential, Failure> {
         let garbage = |what: &str| {
-            Failure::new(
-                Cause::Transient,
-                self.stage(),
-                format!("STS's answer has {what}"),
-            )
+            Failure::new(Cause::Transient, self.stage(), format!("STS's answer has {what}"))
         };
-        let keys = output
-            .credentials
-            .ok_or_else(|| garbage("no Credentials"))?;
+        let keys = output.credentials.ok_or_else(|| garbage("no Credentials"))?;
         let access_key_id = keys
             .access_key_id
             .parse()
@@ -181,9 +156,7 @@ impl Hop {
 
     fn tell_odd_lifetime(&mut self, expiration: Timestamp, started: Moment, asked: Duration) {
         let wanted = started.wall + asked;
-        let off = expiration
-            .saturating_since(wanted)
-            .max(wanted.saturating_since(expiration));
+        let off = expiration.saturating_since(wanted).max(wanted.saturating_since(expiration));
         if off > SUSPICIOUS && !self.lifetime_told {
             self.lifetime_told = true;
             tracing::warn!(
@@ -196,9 +169,6 @@ impl Hop {
     }
 
     fn stage(&self) -> Stage {
-        Stage::Hop {
-            number: self.number,
-            role: self.settings.role_arn.to_string(),
-        }
+        Stage::Hop { number: self.number, role: self.settings.role_arn.to_string() }
     }
 }

@@ -85,9 +85,7 @@ fn expiration(credential: &Credential) -> Option<String> {
 fn render(document: &impl Serialize) -> Bytes {
     // A flat struct of strings has no map key and no number that JSON cannot hold: serde_json
     // can fail on those alone when it writes to memory.
-    serde_json::to_vec(document)
-        .map(Bytes::from)
-        .unwrap_or_default()
+    serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -99,10 +97,7 @@ mod tests {
     use crate::credential::fixtures;
 
     fn issued() -> Moment {
-        Moment {
-            wall: Timestamp::from_secs(1_795_561_630),
-            boot: Duration::ZERO,
-        }
+        Moment { wall: Timestamp::from_secs(1_795_561_630), boot: Duration::ZERO }
     }
 
     #[test]

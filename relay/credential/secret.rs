@@ -81,11 +81,7 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
             word.push(c);
             continue;
         }
-        clean.push_str(if looks_secret(&word) {
-            "[redacted]"
-        } else {
-            word.as_str()
-        });
+        clean.push_str(if looks_secret(&word) { "[redacted]" } else { word.as_str() });
         word.clear();
         clean.push(if c.is_control() { ' ' } else { c });
     }
@@ -108,10 +104,7 @@ mod tests {
 
     #[test]
     fn debug_tells_the_length_alone() {
-        assert_eq!(
-            format!("{:?}", Secret::new("hunter2".into())),
-            "[redacted, 7 characters]"
-        );
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[redacted, 7 characters]");
     }
 
     #[test]
@@ -127,21 +120,13 @@ mod tests {
     fn long_runs_and_jwts_are_cut_out_and_arns_are_kept() {
         let token = "FwoGZXIvYXdzE".repeat(9);
         let arn = "arn:aws:iam::111122223333:role/a/long/path/of/many/words/that/is/still/a/role";
-        let said = scrub(
-            &format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"),
-            [],
-        );
-        assert_eq!(
-            said,
-            format!("token [redacted] for {arn} [redacted].[redacted].c")
-        );
+        let said =
+            scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
+        assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].c"));
     }
 
     #[test]
     fn a_long_text_is_bounded() {
-        assert_eq!(
-            scrub(&"a b ".repeat(1000), []).chars().count(),
-            LONGEST_REASON + 1
-        );
+        assert_eq!(scrub(&"a b ".repeat(1000), []).chars().count(), LONGEST_REASON + 1);
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     fn directory() -> Directory {
         let metrics = Metrics::new();
         let profile = |name: &str, tokens: &[&str]| {
-            let (_, reader) = crate::store::channel();
+            let (_, reader) = crate::store::channel(crate::clock::Timestamp::from_secs(0));
             let tokens = tokens.iter().map(|text| token(text)).collect();
             Arc::new(Profile::new(
                 name.parse().unwrap(),

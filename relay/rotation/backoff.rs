@@ -42,9 +42,7 @@ impl Backoff {
         };
         self.last = Last::Failure { cause: kind, times };
         match cause {
-            Cause::Throttled {
-                retry_after: Some(asked),
-            } => {
+            Cause::Throttled { retry_after: Some(asked) } => {
                 let asked = asked.min(LONGEST_REQUEST);
                 asked.max(FLOOR) + draw.share(asked / 10)
             }
@@ -68,9 +66,7 @@ impl Backoff {
 
 /// A share of `first` seconds doubled `times` times, at most the cap.
 fn full_jitter(first: u64, times: u32, draw: Draw) -> Duration {
-    let ceiling = Duration::from_secs(first)
-        .saturating_mul(1 << times.min(16))
-        .min(CAP);
+    let ceiling = Duration::from_secs(first).saturating_mul(1 << times.min(16)).min(CAP);
     draw.share(ceiling).max(FLOOR)
 }
 
@@ -88,10 +84,7 @@ mod tests {
     fn it_doubles_to_the_cap_and_stays_there() {
         let mut backoff = Backoff::default();
         for secs in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            assert!(
-                nearly(backoff.after(Cause::Transient, Draw::of(MOST)), secs),
-                "{secs}"
-            );
+            assert!(nearly(backoff.after(Cause::Transient, Draw::of(MOST)), secs), "{secs}");
         }
         for _ in 0..100 {
             backoff.after(Cause::Transient, Draw::of(MOST));
@@ -122,13 +115,9 @@ mod tests {
         let unnamed = Cause::Throttled { retry_after: None };
         assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 5));
         assert!(nearly(backoff.after(unnamed, Draw::of(MOST)), 10));
-        let asked = Cause::Throttled {
-            retry_after: Some(Duration::from_secs(20)),
-        };
+        let asked = Cause::Throttled { retry_after: Some(Duration::from_secs(20)) };
         assert_eq!(backoff.after(asked, Draw::of(0.0)), Duration::from_secs(20));
-        let absurd = Cause::Throttled {
-            retry_after: Some(Duration::from_secs(86_400)),
-        };
+        let absurd = Cause::Throttled { retry_after: Some(Duration::from_secs(86_400)) };
         assert_eq!(backoff.after(absurd, Draw::of(0.0)), LONGEST_REQUEST);
     }
 

@@ -55,11 +55,9 @@ impl Source for Scripted {
             sleep(Duration::from_millis(10)).await;
             let answer = match step {
                 Step::Session(lifetime) => Ok(fixtures::session(number, started, lifetime)),
-                Step::Fail(cause) => Err(Failure::new(
-                    cause,
-                    Stage::Base("scripted"),
-                    "as the script says",
-                )),
+                Step::Fail(cause) => {
+                    Err(Failure::new(cause, Stage::Base("scripted"), "as the script says"))
+                }
                 Step::Hang => std::future::pending().await,
                 Step::Panic => panic!("as the script says"),
             };
@@ -82,32 +80,20 @@ fn start(script: impl IntoIterator<Item = Step>) -> Bench {
     let manual = ManualClock::starting_at(Timestamp::from_secs(1_000_000));
     let clock = manual.clock();
     let (publisher, reader) = store::channel(clock.now().wall);
-    let seen = Arc::new(Mutex::new(Seen {
-        script: script.into_iter().collect(),
-        ..Seen::default()
-    }));
+    let seen =
+        Arc::new(Mutex::new(Seen { script: script.into_iter().collect(), ..Seen::default() }));
     let metrics = Metrics::new();
     let profile: ProfileName = "payments".parse().unwrap();
     let rotation = Rotation {
         metrics: metrics.profile(&profile),
         profile,
-        source: Box::new(Scripted {
-            seen: Arc::clone(&seen),
-            clock: clock.clone(),
-        }),
+        source: Box::new(Scripted { seen: Arc::clone(&seen), clock: clock.clone() }),
         publisher,
         clock: clock.clone(),
         attempt_timeout: Duration::from_secs(30),
     };
     tokio::spawn(rotation.run());
-    Bench {
-        manual,
-        clock,
-        reader,
-        seen,
-        metrics,
-        started: Instant::now(),
-    }
+    Bench { manual, clock, reader, seen, metrics, started: Instant::now() }
 }
 
 impl Bench {
@@ -125,13 +111,7 @@ impl Bench {
     }
 
     fn calls(&self) -> Vec<Duration> {
-        self.seen
-            .lock()
-            .unwrap()
-            .calls
-            .iter()
-            .map(|(at, _)| *at - self.started)
-            .collect()
+        self.seen.lock().unwrap().calls.iter().map(|(at, _)| *at - self.started).collect()
     }
 
     fn key(&self) -> Option<String> {
@@ -150,11 +130,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
 async fn it_renews_at_half_of_an_hour_and_a_tenth_earlier_at_most() {
-    let bench = start([
-        Step::Session(HOUR),
-        Step::Session(HOUR),
-        Step::Session(HOUR),
-    ]);
+    let bench = start([Step::Session(HOUR), Step::Session(HOUR), Step::Session(HOUR)]);
     bench.pass(3600).await;
     let calls = bench.calls();
     assert_eq!(calls.len(), 3, "{calls:?}");
@@ -168,9 +144,7 @@ async fn it_renews_at_half_of_an_hour_and_a_tenth_earlier_at_most() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_keeps_the_old_credential_and_it_heals() {
     let fails = (0..5).map(|_| Step::Fail(Cause::Unreachable));
-    let script = std::iter::once(Step::Session(HOUR))
-        .chain(fails)
-        .chain([Step::Session(HOUR)]);
+    let script = std::iter::once(Step::Session(HOUR)).chain(fails).chain([Step::Session(HOUR)]);
     let bench = start(script);
     bench.pass(1).await;
     assert_eq!(bench.key(), key(1));
@@ -184,10 +158,7 @@ async fn a_failure_keeps_the_old_credential_and_it_heals() {
     ));
     bench.pass(120).await;
     assert_eq!(bench.key(), key(7));
-    assert!(matches!(
-        *bench.reader.borrow(),
-        Snapshot::Available(_, Health::Renewing)
-    ));
+    assert!(matches!(*bench.reader.borrow(), Snapshot::Available(_, Health::Renewing)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,11 +168,7 @@ async fn an_expired_credential_is_withdrawn_while_the_upstream_is_down() {
     bench.pass(3584).await;
     assert_eq!(bench.key(), key(1), "a valid one is never withheld");
     bench.pass(2).await;
-    assert_eq!(
-        bench.key(),
-        None,
-        "15 s before its end it counts as expired"
-    );
+    assert_eq!(bench.key(), None, "15 s before its end it counts as expired");
     bench.pass(60).await;
     assert!(matches!(*bench.reader.borrow(), Snapshot::Unavailable(_)));
 }
@@ -213,11 +180,7 @@ async fn the_back_off_is_really_slept() {
     bench.pass(600).await;
     let calls = bench.calls();
     // Full jitter waits half of 1, 2, 4, 8, 16, 32 and then 60 s on average: about 26 calls.
-    assert!(
-        (8..=60).contains(&calls.len()),
-        "{} calls in 600 s",
-        calls.len()
-    );
+    assert!((8..=60).contains(&calls.len()), "{} calls in 600 s", calls.len());
     for pair in calls.windows(2) {
         assert!(pair[1] - pair[0] >= Duration::from_millis(250), "{pair:?}");
     }
@@ -252,10 +215,7 @@ async fn a_machine_that_was_suspended_renews_when_it_wakes() {
     bench.pass(1).await;
     bench.manual.suspend(2 * HOUR);
     assert_eq!(bench.key(), None, "it has ended while the machine slept");
-    assert!(matches!(
-        bench.reader.borrow().view(bench.clock.now()),
-        View::Expired
-    ));
+    assert!(matches!(bench.reader.borrow().view(bench.clock.now()), View::Expired));
     bench.pass(6).await;
     assert_eq!(bench.key(), key(2));
 }
@@ -276,9 +236,7 @@ async fn five_hundred_readers_and_askers_make_one_flight_at_a_time() {
     for _ in 0..500 {
         let mut reader = bench.reader.clone();
         waiting.push(tokio::spawn(async move {
-            reader
-                .until(|snapshot| matches!(snapshot, Snapshot::Available(..)))
-                .await;
+            reader.until(|snapshot| matches!(snapshot, Snapshot::Available(..))).await;
         }));
     }
     for task in waiting {
@@ -299,11 +257,7 @@ async fn five_hundred_readers_and_askers_make_one_flight_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_gets_a_credential_that_is_new_from_the_base_on() {
-    let bench = start([
-        Step::Session(HOUR),
-        Step::Session(HOUR),
-        Step::Fail(Cause::Denied),
-    ]);
+    let bench = start([Step::Session(HOUR), Step::Session(HOUR), Step::Fail(Cause::Denied)]);
     bench.pass(1).await;
     let served = bench.reader.rotate().await.unwrap();
     assert_eq!(Some(served.credential().access_key_id.to_string()), key(2));
@@ -319,8 +273,5 @@ async fn an_answer_that_has_expired_already_is_not_published() {
     bench.pass(5).await;
     assert_eq!(bench.key(), key(2));
     let text = bench.metrics.render();
-    assert!(
-        text.contains(r#"refreshes_total{profile="payments",result="transient"} 1"#),
-        "{text}"
-    );
+    assert!(text.contains(r#"refreshes_total{profile="payments",result="transient"} 1"#), "{text}");
 }

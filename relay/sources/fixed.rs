@@ -24,9 +24,7 @@ pub struct Environment {
 impl Environment {
     /// Over a way to look a variable up.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + 'static) -> Self {
-        Self {
-            lookup: Box::new(lookup),
-        }
+        Self { lookup: Box::new(lookup) }
     }
 
     fn read(&self) -> Result<Credential, Failure> {
@@ -46,9 +44,8 @@ impl Environment {
                 fail(Cause::Misconfigured, format!("AWS_ACCESS_KEY_ID: {error}"))
             })?,
             secret_access_key: Secret::new(need("AWS_SECRET_ACCESS_KEY")?).trimmed(),
-            session: look("AWS_SESSION_TOKEN").map_or(Session::None, |token| {
-                Session::Token(Secret::new(token).trimmed())
-            }),
+            session: look("AWS_SESSION_TOKEN")
+                .map_or(Session::None, |token| Session::Token(Secret::new(token).trimmed())),
             validity: Validity::Unlimited,
             principal: Principal::Unknown,
         })
@@ -109,13 +106,9 @@ impl File {
             return Err(self.fail(Cause::Misconfigured, said));
         }
         let access_key_id: AccessKeyId =
-            document
-                .access_key_id
-                .trim()
-                .parse()
-                .map_err(|error: KeyIdError| {
-                    self.fail(Cause::Misconfigured, format!("AccessKeyId: {error}"))
-                })?;
+            document.access_key_id.trim().parse().map_err(|error: KeyIdError| {
+                self.fail(Cause::Misconfigured, format!("AccessKeyId: {error}"))
+            })?;
         let validity = match &document.expiration {
             None => Validity::Unlimited,
             Some(text) => {
@@ -139,10 +132,7 @@ impl File {
         if credential.usable(started) {
             Ok(credential)
         } else {
-            Err(self.fail(
-                Cause::StaleCaller,
-                "the credentials in it have expired".to_owned(),
-            ))
+            Err(self.fail(Cause::StaleCaller, "the credentials in it have expired".to_owned()))
         }
     }
 
@@ -159,9 +149,7 @@ impl File {
             let said = format!("{size} bytes are more than a credentials file has");
             return Err(self.fail(Cause::Misconfigured, said));
         }
-        std::fs::read(&self.path)
-            .map(Zeroizing::new)
-            .map_err(unreadable)
+        std::fs::read(&self.path).map(Zeroizing::new).map_err(unreadable)
     }
 
     fn fail(&self, cause: Cause, reason: String) -> Failure {
@@ -189,10 +177,7 @@ mod tests {
 
     fn environment(pairs: &'static [(&str, &str)]) -> Environment {
         Environment::new(move |name| {
-            pairs
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
+            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -216,12 +201,7 @@ mod tests {
         let error = environment(&[("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")]).read();
         let error = error.unwrap_err();
         assert_eq!(error.cause, Cause::NotConfigured);
-        assert!(
-            error
-                .to_string()
-                .contains("AWS_SECRET_ACCESS_KEY is not set"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
     }
 
     #[test]
@@ -231,10 +211,7 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE"),
         ]);
         let error = swapped.read().unwrap_err().to_string();
-        assert!(
-            error.contains("40 characters") && !error.contains(KEY),
-            "{error}"
-        );
+        assert!(error.contains("40 characters") && !error.contains(KEY), "{error}");
     }
 
     #[test]
@@ -245,10 +222,7 @@ mod tests {
         let (_folder, source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
         assert_eq!(source.read().unwrap().secret_access_key.expose(), KEY);
         std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
-        assert_eq!(
-            source.read().unwrap().access_key_id.as_str(),
-            "AKIAIOSFODNN7EXAMPL2"
-        );
+        assert_eq!(source.read().unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
     }
 
     #[test]

@@ -89,13 +89,9 @@ impl Clients {
         credential: &Credential,
     ) -> Result<CallerIdentity, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Relay, reason);
-        let client = self
-            .get(settings)
-            .map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
-        let call = client
-            .get_caller_identity()
-            .customize()
-            .config_override(signed_by(credential));
+        let client =
+            self.get(settings).map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
+        let call = client.get_caller_identity().customize().config_override(signed_by(credential));
         match call.send().await {
             Ok(said) => Ok(CallerIdentity {
                 arn: said.arn.unwrap_or_default(),
@@ -168,13 +164,10 @@ pub(super) fn signed_by(caller: &Credential) -> Builder {
 /// One connector that every client shares. The SDK would build one for each set of timeouts and one
 /// to try the configuration, and parse the system's roots each time.
 fn connector(trust: &Trust) -> Result<SharedHttpClient, ClientError> {
-    let settings = HttpConnectorSettings::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(ATTEMPT)
-        .build();
-    let builder = Connector::builder()
-        .connector_settings(settings)
-        .proxy_config(ProxyConfig::from_env());
+    let settings =
+        HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ATTEMPT).build();
+    let builder =
+        Connector::builder().connector_settings(settings).proxy_config(ProxyConfig::from_env());
     let store = match trust {
         Trust::Plain => {
             let plain = SharedHttpConnector::new(builder.build_http());
@@ -194,17 +187,10 @@ fn connector(trust: &Trust) -> Result<SharedHttpClient, ClientError> {
 
 /// Reads a CA bundle and checks each certificate: the SDK panics on one that is malformed.
 fn read_bundle(path: &Path) -> Result<Vec<u8>, ClientError> {
-    let unusable = |why: String| ClientError::Bundle {
-        path: path.to_owned(),
-        why,
-    };
-    let size = std::fs::metadata(path)
-        .map_err(|error| unusable(error.to_string()))?
-        .len();
+    let unusable = |why: String| ClientError::Bundle { path: path.to_owned(), why };
+    let size = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?.len();
     if size > LARGEST_BUNDLE {
-        return Err(unusable(format!(
-            "{size} bytes are more than any bundle has"
-        )));
+        return Err(unusable(format!("{size} bytes are more than any bundle has")));
     }
     let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
     let mut roots = rustls::RootCertStore::empty();
@@ -260,22 +246,13 @@ mod tests {
         for (text, said) in [
             ("", "no PEM certificate"),
             ("hello", "no PEM certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                "certificate 1",
-            ),
-            (
-                "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n",
-                "certificate 1",
-            ),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1"),
+            ("-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", "certificate 1"),
         ] {
             let path = folder.path().join("ca.pem");
             std::fs::write(&path, text).unwrap();
             let error = read_bundle(&path).unwrap_err().to_string();
-            assert!(
-                error.contains(said) && error.contains("sts.ca_cert"),
-                "{error}"
-            );
+            assert!(error.contains(said) && error.contains("sts.ca_cert"), "{error}");
         }
         assert!(read_bundle(Path::new("/no/such/file")).is_err());
     }

@@ -21,39 +21,23 @@ where
             let code = said.code().unwrap_or("no code");
             let status = context.raw().status().as_u16();
             let message = said.message().unwrap_or("no message");
-            let message = message
-                .split("The Canonical String")
-                .next()
-                .unwrap_or_default();
+            let message = message.split("The Canonical String").next().unwrap_or_default();
             let cause = classify(said.code(), status, retry_after(context.raw()));
             (cause, format!("STS answered {status} {code}: {message}"))
         }
         SdkError::ResponseError(context) => {
             let status = context.raw().status().as_u16();
-            (
-                Cause::Transient,
-                format!("STS's answer ({status}) could not be read"),
-            )
+            (Cause::Transient, format!("STS's answer ({status}) could not be read"))
         }
         SdkError::TimeoutError(_) => (Cause::Unreachable, "STS did not answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) => {
-                let cause = if is_tls(connector) {
-                    Cause::Tls
-                } else {
-                    Cause::Unreachable
-                };
-                (
-                    cause,
-                    format!("STS could not be reached: {}", root_of(connector)),
-                )
+                let cause = if is_tls(connector) { Cause::Tls } else { Cause::Unreachable };
+                (cause, format!("STS could not be reached: {}", root_of(connector)))
             }
             None => (Cause::Unreachable, "STS could not be reached".to_owned()),
         },
-        other => (
-            Cause::Internal,
-            format!("the call could not be made: {}", root_of(other)),
-        ),
+        other => (Cause::Internal, format!("the call could not be made: {}", root_of(other))),
     };
     (cause, scrub(&text, caller.secrets()))
 }
@@ -89,13 +73,7 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
 
 /// The seconds of a Retry-After; its other form, a date, is not used by STS.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
-    response
-        .headers()
-        .get("retry-after")?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
+    response.headers().get("retry-after")?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// Whether TLS failed somewhere below. An `io::Error` hides the error that it was made of from

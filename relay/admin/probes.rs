@@ -1,0 +1,80 @@
+//! Readiness: whether every profile holds a valid credential, and if not, which and why.
+
+use std::fmt::Write;
+
+use super::{Profiles, in_words};
+use crate::clock::Moment;
+use crate::store::View;
+
+/// What a probe is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) ready: bool,
+    /// One line for each profile.
+    pub(super) text: String,
+}
+
+/// Judges every profile at `now`. It does not latch: a credential that has ended turns it off.
+pub(super) fn readiness(profiles: &Profiles, now: Moment) -> Report {
+    let mut report = Report { ready: true, text: String::new() };
+    for (name, profile) in profiles {
+        let snapshot = profile.reader.borrow();
+        let (ready, words) = match snapshot.view(now) {
+            View::Ready(..) => (true, "ready".to_owned()),
+            View::Pending => (false, "not ready: the first fetch has not ended".to_owned()),
+            View::Expired => (false, "not ready: expired, the renewal is under way".to_owned()),
+            View::Unavailable(failure) => (false, format!("not ready: {}", in_words(failure))),
+        };
+        report.ready &= ready;
+        // Writing to a String cannot fail.
+        let _ = writeln!(report.text, "{name}: {words}");
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::Profile;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::credential::fixtures;
+    use crate::failure::{Cause, Failure, Stage};
+    use crate::store::{self, Served};
+
+    const NOW: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
+
+    #[test]
+    fn one_profile_without_a_credential_is_named_with_its_reason() {
+        let (good, good_reader) = store::channel(NOW.wall);
+        let (bad, bad_reader) = store::channel(NOW.wall);
+        let profile = |reader| Profile { reader, origin: String::new() };
+        let profiles: Profiles = [
+            ("a".parse().unwrap(), profile(good_reader)),
+            ("b".parse().unwrap(), profile(bad_reader)),
+        ]
+        .into();
+        let credential = fixtures::session(1, NOW, Duration::from_secs(100));
+        good.publish(Arc::new(Served::new(credential, NOW).unwrap()));
+        assert_eq!(
+            readiness(&profiles, NOW).text,
+            "a: ready\nb: not ready: the first fetch has not ended\n"
+        );
+        let stage = Stage::Base("file");
+        bad.report(Arc::new(Failure::new(Cause::NotConfigured, stage, "no such file")), NOW);
+        let report = readiness(&profiles, NOW);
+        assert!(!report.ready);
+        assert_eq!(
+            report.text,
+            "a: ready\nb: not ready: source file: no such file (not_configured)\n"
+        );
+        let credential = fixtures::session(2, NOW, Duration::from_secs(100));
+        bad.publish(Arc::new(Served::new(credential, NOW).unwrap()));
+        assert!(readiness(&profiles, NOW).ready);
+        let ended = NOW + Duration::from_secs(90);
+        assert!(!readiness(&profiles, ended).ready, "an end turns readiness off");
+    }
+}

@@ -1,0 +1,177 @@
+//! The status: a document for the `status` and `rotate` commands, without any secret.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Profiles;
+use crate::clock::Moment;
+use crate::credential::{Credential, Principal, Validity};
+use crate::failure::Failure;
+use crate::store::{Health, Plan, Served, View};
+
+/// All profiles and addresses at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The relay's version.
+    pub version: String,
+    /// The time of it, RFC 3339.
+    pub now: String,
+    /// Where applications ask.
+    pub endpoint: Vec<SocketAddr>,
+    /// Where probes and Prometheus ask.
+    pub admin: SocketAddr,
+    /// Each profile.
+    pub profiles: Vec<ProfileStatus>,
+}
+
+/// One profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileStatus {
+    /// Its name.
+    pub name: String,
+    /// Where its credentials come from.
+    pub origin: String,
+    /// Whether something is served.
+    pub state: State,
+    /// What is served, if anything is.
+    pub credential: Option<CredentialStatus>,
+    /// What comes next: `fetching since`, `renew at` or `retry at` and a time.
+    pub next: String,
+    /// The last attempt's failure, if it failed.
+    pub trouble: Option<Trouble>,
+}
+
+/// Whether something is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A credential, and its renewal goes well.
+    Ready,
+    /// A credential, but its renewal fails.
+    Failing,
+    /// The first fetch has not ended.
+    Pending,
+    /// The credential has ended and its renewal is under way.
+    Expired,
+    /// Nothing.
+    Unavailable,
+}
+
+impl State {
+    /// As a table shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Failing => "failing",
+            Self::Pending => "pending",
+            Self::Expired => "expired",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// What may be told of a credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialStatus {
+    /// The public half of the keys.
+    pub access_key_id: String,
+    /// The role, if the chain ends in one.
+    pub role_arn: Option<String>,
+    /// When it ends, RFC 3339; static keys have no end.
+    pub expires: Option<String>,
+}
+
+impl CredentialStatus {
+    fn of(credential: &Credential) -> Self {
+        Self {
+            access_key_id: credential.access_key_id.to_string(),
+            role_arn: match &credential.principal {
+                Principal::Role(arn) => Some(arn.to_string()),
+                Principal::Unknown => None,
+            },
+            expires: match &credential.validity {
+                Validity::Until(life) => Some(life.expiry().wall.to_string()),
+                Validity::Unlimited => None,
+            },
+        }
+    }
+}
+
+/// A failure in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The part of the chain.
+    pub stage: String,
+    /// The short name of its class.
+    pub cause: String,
+    /// The upstream's words.
+    pub reason: String,
+}
+
+impl Trouble {
+    /// The words for a failure.
+    pub fn of(failure: &Failure) -> Self {
+        Self {
+            stage: failure.stage.to_string(),
+            cause: failure.cause.as_str().to_owned(),
+            reason: failure.reason.clone(),
+        }
+    }
+}
+
+/// What came of a rotation that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The new credential.
+    pub credential: CredentialStatus,
+}
+
+impl Rotated {
+    /// What may be told of the new credential.
+    pub fn of(served: &Served) -> Self {
+        Self { credential: CredentialStatus::of(served.credential()) }
+    }
+}
+
+impl Status {
+    /// The status at `now`.
+    pub fn of(
+        profiles: &Profiles,
+        endpoint: &[SocketAddr],
+        admin: SocketAddr,
+        now: Moment,
+    ) -> Self {
+        let profiles = profiles.iter().map(|(name, profile)| {
+            let snapshot = profile.reader.borrow();
+            let (state, served, failure) = match snapshot.view(now) {
+                View::Pending => (State::Pending, None, None),
+                View::Expired => (State::Expired, None, None),
+                View::Ready(served, Health::Renewing) => (State::Ready, Some(served), None),
+                View::Ready(served, Health::Failing(failure)) => {
+                    (State::Failing, Some(served), Some(failure))
+                }
+                View::Unavailable(failure) => (State::Unavailable, None, Some(failure)),
+            };
+            ProfileStatus {
+                name: name.to_string(),
+                origin: profile.origin.clone(),
+                state,
+                credential: served.map(|served| CredentialStatus::of(served.credential())),
+                next: match profile.reader.plan() {
+                    Plan::Fetching(at) => format!("fetching since {at}"),
+                    Plan::Renew(at) => format!("renew at {at}"),
+                    Plan::Retry(at) => format!("retry at {at}"),
+                },
+                trouble: failure.map(|failure| Trouble::of(failure)),
+            }
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: now.wall.to_string(),
+            endpoint: endpoint.to_vec(),
+            admin,
+            profiles: profiles.collect(),
+        }
+    }
+}
