@@ -1,1 +1,175 @@
-//! Stub.
+//! The composition root: the one module that sees all others and the one that spawns.
+//!
+//! [`build`] binds and prepares, so that whatever can fail fails before anything runs; [`App::run`]
+//! drives what was built.
+
+pub mod assemble;
+mod profiles;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::metrics::Metrics;
+use crate::{admin, endpoint, shutdown};
+
+use assemble::Workshop;
+use profiles::{Profiles, Update};
+
+pub use assemble::AssembleError;
+
+/// The relay, bound and ready to run.
+pub struct App {
+    endpoint: endpoint::Bound,
+    admin: admin::Bound,
+    socket: PathBuf,
+    profiles: Profiles,
+    first: Update,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// Where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where applications ask: the configured address first, `::1` beside it if it is served.
+    pub endpoint: Vec<SocketAddr>,
+    /// Where probes and Prometheus ask.
+    pub admin: SocketAddr,
+    /// Where status and rotate are asked.
+    pub socket: PathBuf,
+}
+
+/// Why the relay could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The endpoint's address.
+    Endpoint(crate::listener::BindError),
+    /// An admin listener.
+    Admin(admin::AdminError),
+    /// A profile.
+    Profile(AssembleError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(error) => error.fmt(f),
+            Self::Admin(error) => error.fmt(f),
+            Self::Profile(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A part of the relay ended by itself, which only a bug can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Died;
+
+impl fmt::Display for Died {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a part of the relay ended by itself; the log says where it panicked")
+    }
+}
+
+impl std::error::Error for Died {}
+
+/// Binds every address and prepares every profile. It must be called within a tokio runtime;
+/// nothing runs and nothing is accepted before [`App::run`].
+///
+/// # Errors
+/// If an address, an access token's file or a CA file cannot be had.
+pub fn build(
+    config: &Config,
+    environment: &Environment,
+    clock: Clock,
+) -> Result<App, StartError> {
+    let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
+    let admin = admin::bind(&config.admin).map_err(StartError::Admin)?;
+    let metrics = Metrics::new();
+    let workshop = Workshop::new(environment.clone(), clock.clone(), metrics.clone());
+    let mut profiles = Profiles::new(workshop);
+    let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
+    let socket = config.admin.socket.clone();
+    Ok(App { endpoint, admin, socket, profiles, first, clock, metrics })
+}
+
+impl App {
+    /// Where it listens, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            endpoint: self.endpoint.addresses(),
+            admin: self.admin.address(),
+            socket: self.socket.clone(),
+        }
+    }
+
+    /// Runs until `stop` is ready, then goes on serving for `drain` and ends. Dropping the future
+    /// ends everything at once.
+    ///
+    /// # Errors
+    /// If a part of the relay ended by itself.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        drain: Duration,
+    ) -> Result<(), Died> {
+        let (trigger, signal) = shutdown::channel();
+        let addresses = self.addresses();
+        self.log_start(&addresses);
+        let _socket = RemoveOnDrop(addresses.socket);
+        let mut listeners = JoinSet::new();
+        listeners.spawn(self.endpoint.serve(
+            self.profiles.for_endpoint(),
+            self.clock.clone(),
+            &self.metrics,
+            signal.clone(),
+        ));
+        listeners.spawn(self.admin.serve(
+            self.profiles.for_admin(),
+            addresses.endpoint,
+            self.clock,
+            self.metrics,
+            signal,
+        ));
+        self.profiles.commit(self.first);
+        tokio::select! {
+            () = stop => {}
+            _ = listeners.join_next() => return Err(Died),
+            () = self.profiles.died() => return Err(Died),
+        }
+        tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
+        trigger.drain_then_stop(drain).await;
+        while listeners.join_next().await.is_some() {}
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn log_start(&self, addresses: &Addresses) {
+        let urls: Vec<_> = addresses.endpoint.iter().map(|at| format!("http://{at}")).collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            endpoint = urls.first(),
+            endpoint_ipv6 = urls.get(1),
+            admin = format!("http://{}", addresses.admin),
+            socket = %addresses.socket.display(),
+            "listening"
+        );
+    }
+}
+
+/// Removes the admin socket's file when the relay ends, however it does.
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        admin::remove_socket(&self.0);
+    }
+}

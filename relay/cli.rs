@@ -1,1 +1,173 @@
-//! Stub.
+//! The commands: arguments to a result, and the result to an exit code.
+
+mod ask;
+mod check;
+mod client;
+mod get;
+mod serve;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::environment::Environment;
+use crate::config::mistakes::Mistakes;
+use crate::config::{Config, load};
+use crate::telemetry;
+
+#[cfg(feature = "dev")]
+pub(crate) use serve::until_told;
+
+/// Serves short-lived, rotating AWS credentials to AWS SDKs over localhost.
+///
+/// Exit codes: 0 done; 1 the command failed; 2 the arguments or the configuration are wrong;
+/// 3 the relay could not start (an address, a token file or a CA file).
+#[derive(Debug, Parser)]
+#[command(name = "credential-relay", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay until SIGTERM.
+    Serve(serve::Serve),
+    /// Check the configuration, and with --connect fetch from every profile once.
+    Check(check::Check),
+    /// Print a profile's credentials; usable as a `credential_process`.
+    Get(get::Get),
+    /// Replace a profile's credential now: for a key that leaked.
+    Rotate(ask::Rotate),
+    /// Show each profile with its expiry, its next rotation and its last error.
+    Status(ask::Status),
+    /// Ask the running relay's probe: exit code 0 if it says yes.
+    Healthcheck(ask::Healthcheck),
+    /// Run with an embedded upstream: no account and nothing installed.
+    #[cfg(feature = "dev")]
+    Dev(crate::dev::Dev),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file; else `CREDENTIAL_RELAY_CONFIG`; else environment variables alone
+    /// say what the one profile is.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self, environment: &Environment) -> Result<Config, Failed> {
+        let named = environment.get("CREDENTIAL_RELAY_CONFIG").map(PathBuf::from);
+        let file = self.config.clone().or(named);
+        load::load(file.as_deref(), environment).map_err(Failed::Configuration)
+    }
+}
+
+/// How credentials or a status are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A `credential_process` document.
+    Process,
+    /// `export` lines for a shell.
+    Env,
+    /// The endpoint's own document.
+    Json,
+}
+
+/// Why a command failed, by exit code.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// It could not do what was asked: 1.
+    Command(String),
+    /// The configuration is wrong: 2.
+    Configuration(Mistakes),
+    /// A setting outside the configuration is wrong: 2.
+    Setting(String),
+    /// The relay could not start: 3.
+    Start(String),
+}
+
+impl Failed {
+    pub(crate) fn command(why: impl fmt::Display) -> Self {
+        Self::Command(why.to_string())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Command(_) => 1,
+            Self::Configuration(_) | Self::Setting(_) => 2,
+            Self::Start(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(why) | Self::Setting(why) | Self::Start(why) => f.write_str(why),
+            Self::Configuration(mistakes) => mistakes.fmt(f),
+        }
+    }
+}
+
+/// Runs the command that `args` names and gives its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` comes here too, with code 0. Where it cannot be printed nobody reads it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            let _ = writeln!(std::io::stderr(), "credential-relay: {failed}");
+            ExitCode::from(failed.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failed> {
+    let environment = Environment::of_process();
+    let log = telemetry::Settings::read(|name| environment.get(name).map(str::to_owned))
+        .map_err(|error| Failed::Setting(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::Start(format!("the runtime cannot start: {error}")))?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Serve(serve) => {
+                log.start();
+                serve.run(&environment).await
+            }
+            Command::Check(check) => check.run(&environment).await,
+            Command::Get(get) => get.run(&environment).await,
+            Command::Rotate(rotate) => rotate.run(&environment).await,
+            Command::Status(status) => status.run(&environment).await,
+            Command::Healthcheck(healthcheck) => healthcheck.run(&environment).await,
+            #[cfg(feature = "dev")]
+            Command::Dev(dev) => {
+                log.start();
+                dev.run(&environment).await
+            }
+        }
+    });
+    // A name look-up that hangs in a thread must not hold the end up.
+    runtime.shutdown_background();
+    done
+}
+
+/// Prints to standard output; a pipe that was closed is no reason to fail.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,1 +1,205 @@
-//! Stub.
+//! `dev`: the relay in front of an embedded upstream. One command, no account, nothing installed;
+//! the credentials come through the same chain, rotation and endpoint as in a cluster.
+
+pub mod sts;
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::app::{self, Addresses};
+use crate::cli::{Failed, print, until_told};
+use crate::clock::Clock;
+use crate::config::environment::Environment;
+use crate::config::load;
+use crate::credential::Secret;
+use crate::listener::{self, Limits};
+use crate::shutdown;
+use sts::{Fault, IssuedLifetime, Regions, Settings, Sts, User};
+
+/// The account of the user that everything starts from, and the one that the chain ends in. Both
+/// are AWS's own example accounts.
+const HUB: &str = "111122223333";
+const SPOKE: &str = "444455556666";
+
+/// The one profile.
+const PROFILE: &str = "dev";
+
+/// Run the relay with an embedded upstream.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// How long each credential lives, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(2..=43_200))]
+    lifetime: u64,
+    /// What goes wrong at the upstream: latency=200ms, throttle, throttle=30%, outage, hang,
+    /// outage=5 (the next five calls)… May be given more than once.
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
+    /// Where applications ask; port 0 takes one that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+impl Dev {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failed> {
+        let start = |error: io::Error| Failed::Start(format!("dev: {error}"));
+        let upstream = listener::bind("dev's upstream", ([127, 0, 0, 1], 0).into())
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        let upstream_address = upstream.local_addr().map_err(start)?;
+        let keys = Keys::draw().map_err(start)?;
+        let sts = self.upstream(&keys)?;
+        let folder = Folder::create().map_err(start)?;
+        let files = folder.fill(&keys, upstream_address, self.listen).map_err(start)?;
+
+        let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
+        let app = app::build(&config, environment, Clock::system())
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime));
+
+        let (_running, signal) = shutdown::channel();
+        let serving = listener::serve(vec![upstream], sts, Limits::uncounted(64), signal);
+        tokio::select! {
+            done = until_told(app, Duration::ZERO) => done,
+            () = serving => Ok(()),
+        }
+    }
+
+    fn upstream(&self, keys: &Keys) -> Result<Sts, Failed> {
+        let broken = |why: &dyn std::fmt::Display| Failed::Start(format!("dev: {why}"));
+        let settings = Settings {
+            account: HUB.parse().map_err(|error| broken(&error))?,
+            user: User {
+                name: "developer".to_owned(),
+                access_key_id: keys.id.parse().map_err(|error| broken(&error))?,
+                secret_access_key: keys.secret.clone(),
+            },
+            lifetime: IssuedLifetime::AtMost(Duration::from_secs(self.lifetime)),
+            regions: Regions::Any,
+            external_ids: HashMap::new(),
+        };
+        let sts = Sts::new(settings, Clock::system());
+        sts.faults().set(self.faults.clone());
+        Ok(sts)
+    }
+}
+
+/// The user's keys, new at each start.
+struct Keys {
+    id: String,
+    secret: Secret,
+}
+
+impl Keys {
+    fn draw() -> io::Result<Self> {
+        let mut random = [0_u8; 56];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| io::Error::other("no random numbers for keys"))?;
+        let text = |alphabet: &[u8; 32], bytes: &[u8]| {
+            bytes.iter().map(|byte| char::from(alphabet[usize::from(byte % 32)])).collect::<String>()
+        };
+        let (id, secret) = random.split_at(16);
+        Ok(Self {
+            id: format!("AKIA{}", text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", id)),
+            secret: Secret::new(text(b"abcdefghijkmnopqrstuvwxyzABCDEF9", secret)),
+        })
+    }
+}
+
+/// A private folder that goes when the command ends.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Whatever stays is in the system's folder for temporary files, and dead already.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Files {
+    config: PathBuf,
+    token: PathBuf,
+}
+
+impl Folder {
+    fn create() -> io::Result<Self> {
+        let name = format!("credential-relay-dev-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // Left over from a process with the same id that was killed; another's is refused.
+        let _ = fs::remove_dir_all(&path);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn fill(
+        &self,
+        keys: &Keys,
+        upstream: SocketAddr,
+        listen: SocketAddr,
+    ) -> io::Result<Files> {
+        let base = self.0.join("base.json");
+        let document = serde_json::json!({
+            "Version": 1,
+            "AccessKeyId": keys.id,
+            "SecretAccessKey": keys.secret.expose(),
+        });
+        write_private(&base, &document.to_string())?;
+        let token = self.0.join(PROFILE).join("token");
+        // JSON is YAML, and quotes whatever a path may hold.
+        let config = serde_json::json!({
+            "endpoint": { "listen": listen.to_string() },
+            "admin": { "listen": "127.0.0.1:0", "socket": self.0.join("admin.sock") },
+            "sts": { "region": "us-east-1", "endpoint": format!("http://{upstream}") },
+            "profiles": { PROFILE: {
+                "source": { "file": { "path": base } },
+                "chain": [
+                    { "role_arn": format!("arn:aws:iam::{HUB}:role/hub"), "session_name": "hub" },
+                    { "role_arn": format!("arn:aws:iam::{SPOKE}:role/spoke"), "session_name": "spoke" },
+                ],
+                "access": { "token_file": token },
+            } },
+        });
+        let file = self.0.join("config.yaml");
+        write_private(&file, &config.to_string())?;
+        Ok(Files { config: file, token })
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// The variables to paste, and what to try.
+fn greeting(
+    addresses: &Addresses,
+    upstream: SocketAddr,
+    files: &Files,
+    lifetime: u64,
+) -> String {
+    let endpoint = addresses.endpoint.first().map_or_else(String::new, ToString::to_string);
+    format!(
+        "\
+# credential-relay dev: credentials of {lifetime} s from an embedded STS, through two roles.
+# Paste this into another shell:
+export AWS_CONTAINER_CREDENTIALS_FULL_URI='http://{endpoint}/v1/credentials/{PROFILE}'
+export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE='{token}'
+export AWS_ENDPOINT_URL_STS='http://{upstream}'
+export AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
+export NO_PROXY=\"127.0.0.1,localhost${{NO_PROXY:+,$NO_PROXY}}\" no_proxy=\"127.0.0.1,localhost${{no_proxy:+,$no_proxy}}\"
+export CREDENTIAL_RELAY_CONFIG='{config}'
+# Then:   aws sts get-caller-identity      and      credential-relay status
+# Ctrl-C ends it. One line follows for each rotation:
+",
+        token = files.token.display(),
+        config = files.config.display(),
+    )
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::signal::unix;
 use tokio::sync::watch;
 
 /// How far the end has come.
@@ -32,15 +33,6 @@ impl Trigger {
         tokio::time::sleep(deadline).await;
         self.0.send_replace(Phase::Stopping);
     }
-
-    /// Asks to drain.
-    pub fn drain(&self) {
-        self.0.send_if_modified(|phase| {
-            let moved = *phase < Phase::Draining;
-            *phase = (*phase).max(Phase::Draining);
-            moved
-        });
-    }
 }
 
 /// Tells a task how far the end has come.
@@ -56,6 +48,34 @@ impl Signal {
     /// Waits until everything must stop. A trigger that was dropped asks for it too.
     pub async fn stopping(&mut self) {
         let _ = self.0.wait_for(|phase| *phase >= Phase::Stopping).await;
+    }
+}
+
+/// The operating system's wish that the program ends: SIGTERM, or SIGINT from a terminal.
+#[derive(Debug)]
+pub struct Wish {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Wish {
+    /// Listens from now on. It must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the operating system does not let it.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(unix::SignalKind::terminate())?,
+            interrupt: unix::signal(unix::SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next wish.
+    pub async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Credential, Principal, Session, Validity};
+use super::{Credential, Principal, Secret, Session, Validity};
 
 /// AWS's container-credentials document; endpoint-contract section 3 says why each field is as it
 /// is. A field that is not known is left out: no client bears an empty string or a null.
@@ -54,17 +54,22 @@ struct Process<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     session_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expiration: Option<String>,
+    expiration: Option<&'a str>,
 }
 
-/// The output of a `credential_process`.
-pub fn process(credential: &Credential) -> Bytes {
+/// The output of a `credential_process`, from the parts that the endpoint's document has too.
+pub fn process(
+    access_key_id: &str,
+    secret_access_key: &Secret,
+    session_token: Option<&Secret>,
+    expiration: Option<&str>,
+) -> Bytes {
     render(&Process {
         version: 1,
-        access_key_id: credential.access_key_id.as_str(),
-        secret_access_key: credential.secret_access_key.expose(),
-        session_token: token(credential),
-        expiration: expiration(credential),
+        access_key_id,
+        secret_access_key: secret_access_key.expose(),
+        session_token: session_token.map(Secret::expose),
+        expiration,
     })
 }
 
@@ -117,8 +122,8 @@ mod tests {
         credential.session = Session::None;
         credential.validity = Validity::Unlimited;
         assert_eq!(
-            process(&credential),
-            r#"{"Version":1,"AccessKeyId":"ASIATESTTESTTES00001","SecretAccessKey":"secret-key-of-test-1"}"#
+            container(&credential),
+            r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIATESTTESTTES00001","SecretAccessKey":"secret-key-of-test-1"}"#
         );
     }
 }

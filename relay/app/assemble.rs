@@ -1,0 +1,107 @@
+//! From a profile's settings to the source that it stands for.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::chain::Chain;
+use crate::chain::sts::{ClientError, Clients, Hop};
+use crate::clock::Clock;
+use crate::config;
+use crate::config::environment::Environment;
+use crate::config::values::ProfileName;
+use crate::endpoint::access::TokenFileError;
+use crate::metrics::Metrics;
+use crate::sources::Source;
+use crate::sources::fixed;
+
+/// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
+/// operation, and a little more lets its error be the one that is told.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What every profile is made with.
+pub struct Workshop {
+    /// The relay's own environment.
+    pub environment: Environment,
+    /// The time.
+    pub clock: Clock,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// STS clients, shared by all profiles.
+    pub clients: Clients,
+}
+
+/// Why a profile could not be made.
+#[derive(Debug)]
+pub enum AssembleError {
+    /// The access token's file.
+    Token(ProfileName, TokenFileError),
+    /// An STS client.
+    Client(ProfileName, ClientError),
+}
+
+impl fmt::Display for AssembleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(profile, error) => write!(f, "profiles.{profile}: {error}"),
+            Self::Client(profile, error) => write!(f, "profiles.{profile}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AssembleError {}
+
+impl Workshop {
+    /// A workshop without clients yet.
+    pub fn new(environment: Environment, clock: Clock, metrics: Metrics) -> Self {
+        Self { environment, clock, metrics, clients: Clients::new() }
+    }
+
+    /// The source of a profile, with its chain.
+    ///
+    /// # Errors
+    /// If a hop's CA file cannot be used.
+    pub fn source(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Box<dyn Source>, AssembleError> {
+        let metrics = self.metrics.profile(name);
+        let hops = settings
+            .chain
+            .iter()
+            .enumerate()
+            .map(|(place, hop)| Hop::new(hop, place + 1, &mut self.clients, metrics.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| AssembleError::Client(name.clone(), error))?;
+        Ok(Box::new(Chain::new(self.base(&settings.source), hops, self.clock.clone())))
+    }
+
+    fn base(&self, source: &config::Source) -> Box<dyn Source> {
+        match source {
+            config::Source::Environment => {
+                Box::new(fixed::Environment::new(self.environment.clone()))
+            }
+            config::Source::File { path } => {
+                Box::new(fixed::File::new(path.clone(), self.clock.clone()))
+            }
+        }
+    }
+}
+
+/// How long one attempt of a profile may take.
+pub fn attempt_timeout(settings: &config::Profile) -> Duration {
+    let stages = u32::try_from(settings.chain.len()).unwrap_or(u32::MAX).saturating_add(1);
+    STAGE_TIMEOUT.saturating_mul(stages)
+}
+
+/// Where a profile's credentials come from, in words.
+pub fn origin(settings: &config::Profile) -> String {
+    let base = match &settings.source {
+        config::Source::Environment => "environment",
+        config::Source::File { .. } => "file",
+    };
+    match settings.chain.last() {
+        None => base.to_owned(),
+        Some(last) => format!("{base} -> {} hop(s) -> {}", settings.chain.len(), last.role_arn),
+    }
+}

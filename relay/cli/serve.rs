@@ -1,0 +1,47 @@
+//! `serve`: the relay itself.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{ConfigArgs, Failed};
+use crate::app::{self, App};
+use crate::clock::Clock;
+use crate::config::environment::Environment;
+use crate::shutdown::Wish;
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// How long to serve on after SIGTERM, in seconds. As a native sidecar the applications have
+    /// ended by then; where they are stopped at the same time, give them as long as they need.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=3600))]
+    drain: u64,
+}
+
+impl Serve {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
+        let config = self.config.load(environment)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let app = app::build(&config, environment, Clock::system())
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        until_told(app, Duration::from_secs(self.drain)).await
+    }
+}
+
+/// Runs until the operating system wishes an end; a second wish ends the drain too.
+pub(crate) async fn until_told(app: App, drain: Duration) -> Result<(), Failed> {
+    let listen = || Wish::listen().map_err(|error| Failed::Start(format!("signals: {error}")));
+    let (mut first, mut second) = (listen()?, listen()?);
+    tokio::select! {
+        ended = app.run(first.told(), drain) => ended.map_err(Failed::command),
+        () = async {
+            second.told().await;
+            second.told().await;
+        } => Ok(()),
+    }
+}

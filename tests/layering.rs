@@ -1,0 +1,197 @@
+//! Who may import whom. A module that needs more says so here, where a reviewer sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each top-level module may import of the others.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("arn", &[]),
+    ("clock", &[]),
+    ("config", &["arn", "schedule"]),
+    ("credential", &["arn", "clock"]),
+    ("failure", &[]),
+    ("listener", &["shutdown"]),
+    ("metrics", &["clock", "config", "failure"]),
+    ("schedule", &["clock", "credential"]),
+    ("shutdown", &[]),
+    ("sources", &["arn", "clock", "config", "credential", "failure", "metrics"]),
+    (
+        "chain",
+        &["arn", "clock", "config", "credential", "failure", "metrics", "schedule", "sources"],
+    ),
+    ("rotation", &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"]),
+    ("store", &["clock", "credential", "failure"]),
+    (
+        "endpoint",
+        &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
+    ),
+    (
+        "admin",
+        &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
+    ),
+    ("telemetry", &[]),
+];
+
+/// These see everything: the composition root and what stands on it.
+const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
+
+/// Crates that stay where they belong.
+const CRATES: &[(&str, &[&str])] = &[
+    ("aws_sdk_sts", &["chain", "sources"]),
+    ("aws_credential_types", &["chain", "sources"]),
+    ("aws_smithy_http_client", &["chain", "sources"]),
+    ("aws_smithy_runtime_api", &["chain", "sources"]),
+    ("aws_smithy_types", &["chain", "sources"]),
+    ("vaultrs", &["sources"]),
+    ("rustls", &["chain", "sources"]),
+    ("hyper", &["listener", "endpoint", "admin", "cli", "dev"]),
+    ("tower", &["listener", "endpoint", "admin", "dev"]),
+    ("clap", &["cli", "dev"]),
+    ("deserr", &["config"]),
+    ("schemars", &["config"]),
+    ("serde_saphyr", &["config"]),
+    ("prometheus_client", &["metrics", "listener"]),
+    ("rustix", &["clock"]),
+];
+
+fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources_below(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The production text of every top-level module: its own tests and comments cut off.
+fn modules() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("relay");
+    let mut files = Vec::new();
+    sources_below(&root, &mut files);
+    let mut modules: BTreeMap<String, String> = BTreeMap::new();
+    for file in files {
+        let inside = file.strip_prefix(&root).unwrap();
+        let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if file.file_stem().is_some_and(|stem| stem == "tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let text = text.split("#[cfg(test)]\npub(crate) mod fixtures").next().unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let all = modules.entry(module.to_owned()).or_default();
+        for line in code {
+            all.push_str(line);
+            all.push('\n');
+        }
+    }
+    modules
+}
+
+/// The words that follow `path::` in a text, those of `path::{a, b::c}` among them.
+fn named_after(text: &str, path: &str) -> BTreeSet<String> {
+    let word = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let mut names = BTreeSet::new();
+    for (at, _) in text.match_indices(&format!("{path}::")) {
+        let rest = &text[at + path.len() + 2..];
+        let Some(list) = rest.strip_prefix('{') else {
+            names.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut item = String::new();
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    names.insert(word(item.trim()));
+                    item.clear();
+                    continue;
+                }
+                _ => {}
+            }
+            item.push(c);
+        }
+        names.insert(word(item.trim()));
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn every_module_imports_only_what_lies_before_it() {
+    let modules = modules();
+    for (module, text) in &modules {
+        if ["lib", "main"].contains(&module.as_str()) || MAY_IMPORT_ALL.contains(&module.as_str()) {
+            continue;
+        }
+        let (_, allowed) = MAY_IMPORT
+            .iter()
+            .find(|(name, _)| name == module)
+            .unwrap_or_else(|| panic!("say in tests/layering.rs what relay/{module}.rs may import"));
+        for name in named_after(text, "crate") {
+            if modules.contains_key(&name) {
+                assert!(
+                    name == *module || allowed.contains(&name.as_str()),
+                    "relay/{module} imports {name}, which tests/layering.rs does not allow"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rules_have_no_cycle() {
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    while done.len() < MAY_IMPORT.len() {
+        let ready: Vec<_> = MAY_IMPORT
+            .iter()
+            .filter(|(name, needs)| {
+                !done.contains(name) && needs.iter().all(|need| done.contains(need))
+            })
+            .map(|(name, _)| *name)
+            .collect();
+        assert!(!ready.is_empty(), "a cycle among those that are not in {done:?}");
+        done.extend(ready);
+    }
+}
+
+#[test]
+fn crates_stay_where_they_belong() {
+    for (module, text) in modules() {
+        for (name, homes) in CRATES {
+            let used = text.contains(&format!("{name}::")) || text.contains(&format!("use {name};"));
+            assert!(
+                !used || homes.contains(&module.as_str()),
+                "relay/{module} uses the crate {name}, which belongs to {homes:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn imports_are_read_whole() {
+    let text = "use crate::{admin, endpoint::access, store};\nuse crate::clock::Clock;";
+    let names = named_after(text, "crate");
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["admin", "clock", "endpoint", "store"]);
+}
+
+#[test]
+fn files_stay_readable() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("relay");
+    let mut files = Vec::new();
+    sources_below(&root, &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().count();
+        let tests = file.file_stem().is_some_and(|stem| stem == "tests");
+        assert!(tests || code <= 420, "{} has {code} lines without its tests", file.display());
+    }
+}
