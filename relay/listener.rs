@@ -201,7 +201,7 @@ pub async fn serve<L: Accept, S: Answer>(
         () = async {
             signal.draining().await;
             draining.turn_on();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         } => {}
         () = run(&listeners, connections) => {}
     }
