@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::debug;
 
 use super::{Answer, LARGEST_HEAD, Limits};
@@ -133,9 +133,7 @@ impl<S: Answer> Connections<S> {
     /// Waits for a connection to end. For ever while there is none.
     pub(super) async fn ended(&mut self) {
         match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => self.forget(id),
-            // It was aborted, or the service panicked.
-            Some(Err(error)) => self.forget(error.id()),
+            Some(ended) => self.forget(ended),
             None => std::future::pending().await,
         }
     }
@@ -143,13 +141,15 @@ impl<S: Answer> Connections<S> {
     /// Waits until one more connection is allowed, and closes an idle one for it.
     pub(super) async fn make_room(&mut self) {
         let shared = Arc::clone(&self.shared);
-        while self.open.len() >= self.limits.connections.max(1) {
+        while self.is_full() {
+            // Those that were accepted just now get their turn first: so a burst cannot push out
+            // one whose request has arrived but was not read.
+            tokio::task::yield_now().await;
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.forget(ended);
+            }
             shared.full.store(true, Ordering::Relaxed);
-            if self.evict() {
-                // The connections that were accepted just now get their turn before the next:
-                // so a burst cannot push out one whose request has arrived but was not read.
-                tokio::task::yield_now().await;
-            } else {
+            if self.is_full() && !self.evict() {
                 tokio::select! {
                     () = shared.fell_idle.notified() => {}
                     () = self.ended() => {}
@@ -157,6 +157,10 @@ impl<S: Answer> Connections<S> {
             }
             shared.full.store(false, Ordering::Relaxed);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len() >= self.limits.connections.max(1)
     }
 
     /// Closes the connection that has been idle for longest; false if none is idle.
@@ -196,7 +200,9 @@ impl<S: Answer> Connections<S> {
         self.count();
     }
 
-    fn forget(&mut self, id: tokio::task::Id) {
+    fn forget(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
+        // An error says that it was aborted, or that the service panicked.
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.open.remove(&id);
         self.count();
     }

@@ -52,6 +52,18 @@ async fn slow_clients_cannot_starve_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_of_connections_pushes_out_no_request_that_has_arrived() {
+    let relay = Relay::start(4);
+    relay.publish_session();
+    let mut client = Client::connect_at_once(relay.addresses[0], &good_request());
+    let burst: Vec<_> = (0..20)
+        .map(|_| Client::connect_at_once(relay.addresses[0], "GET "))
+        .collect();
+    assert_eq!(client.answer(true).await.expect("closed").status, 200);
+    drop(burst);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_connection_that_is_idle_longest_makes_room() {
     let relay = Relay::start(3);
     relay.publish_session();

@@ -186,9 +186,20 @@ impl Client {
         }
     }
 
-    /// Sends bytes. That the other side has closed is found out by reading.
+    /// Connects and sends before the endpoint, which runs on this thread, has its turn.
+    pub(crate) fn connect_at_once(address: SocketAddr, bytes: &str) -> Self {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Self {
+            stream: TcpStream::from_std(stream).unwrap(),
+            unread: Vec::new(),
+        }
+    }
+
+    /// Sends bytes. It fails the test if the other side has reset the connection.
     pub(crate) async fn send(&mut self, bytes: &str) {
-        let _ = self.stream.write_all(bytes.as_bytes()).await;
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
     /// Sends a good request for payments.
