@@ -65,7 +65,8 @@ impl Limits {
     }
 }
 
-/// A service that answers one request, and never fails to.
+/// A service that answers requests, and never fails to. It must be ready at any time: `poll_ready`
+/// is not asked, since hyper reads a request only when it is to be answered.
 pub trait Answer:
     tower::Service<
         Request<Incoming>,

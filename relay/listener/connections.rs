@@ -15,7 +15,6 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -121,7 +120,7 @@ impl<S: Answer> Connections<S> {
     pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let activity = Activity::idle(&self.shared);
         let service = Observed {
-            service: TowerToHyperService::new(self.service.clone()),
+            service: self.service.clone(),
             activity: Arc::clone(&activity),
         };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
@@ -249,21 +248,21 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
 
 /// A service that notes when it answers.
 struct Observed<S> {
-    service: TowerToHyperService<S>,
+    service: S,
     activity: Arc<Activity>,
 }
 
 impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future =
-        Answering<<TowerToHyperService<S> as hyper::service::Service<Request<Incoming>>>::Future>;
+    type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.activity.state.store(BUSY, Ordering::Relaxed);
         Answering {
             busy: Busy(Arc::clone(&self.activity)),
-            answer: self.service.call(request),
+            // Without `poll_ready`: see `Answer`.
+            answer: self.service.clone().call(request),
         }
     }
 }
