@@ -156,14 +156,17 @@ impl Inner {
         let refuse = |profile: Option<&Profile>, refusal| {
             Ok(self.conclude(profile, &Decision::Refuse(refusal), asked_at))
         };
-        let wanted = match guard::admit(&self.hosts, request) {
-            Ok(wanted) => wanted,
+        let asked = match guard::admit(&self.hosts, request) {
+            Ok(asked) => asked,
             Err(refusal) => return refuse(None, refusal),
         };
         let directory = self.directory.borrow();
-        let profile = match directory.grant(wanted, access::presented(request.headers())) {
+        let profile = match directory.grant(
+            asked.profile,
+            asked.authorization.and_then(access::presented),
+        ) {
             Ok(profile) => profile,
-            Err(refusal) => return refuse(directory.named(wanted), refusal),
+            Err(refusal) => return refuse(directory.named(asked.profile), refusal),
         };
         let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));

@@ -65,7 +65,8 @@ impl Limits {
     }
 }
 
-/// A service that answers one request, and never fails to.
+/// A service that answers requests, and never fails to. It must be ready at any time: `poll_ready`
+/// is not asked, since hyper reads a request only when it is to be answered.
 pub trait Answer:
     tower::Service<
         Request<Incoming>,
@@ -201,7 +202,7 @@ pub async fn serve<L: Accept, S: Answer>(
         () = async {
             signal.draining().await;
             draining.turn_on();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         } => {}
         () = run(&listeners, connections) => {}
     }
@@ -263,6 +264,11 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
     use super::*;
 
     #[tokio::test]
@@ -285,5 +291,62 @@ mod tests {
             .unwrap();
         let accepted = accept(&[listener]).await.unwrap();
         assert!(accepted.nodelay().unwrap());
+    }
+
+    /// Accepts what it was given, then nothing.
+    struct Scripted(Mutex<VecDeque<io::Result<DuplexStream>>>);
+
+    impl Accept for Scripted {
+        type Stream = DuplexStream;
+
+        fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<DuplexStream>> {
+            let next = self.0.lock().unwrap().pop_front();
+            next.map_or(Poll::Pending, Poll::Ready)
+        }
+    }
+
+    #[derive(Clone)]
+    struct Silent;
+
+    impl tower::Service<Request<Incoming>> for Silent {
+        type Response = Response<Full<Bytes>>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Incoming>) -> Self::Future {
+            std::future::ready(Ok(Response::default()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_files_an_idle_connection_is_closed_and_the_rest_goes_on() {
+        const TOO_MANY_OPEN_FILES: i32 = 24;
+        let ((mut idle, first), (mut asking, second)) = (duplex(1024), duplex(1024));
+        let script = VecDeque::from([
+            Ok(first),
+            Err(io::ErrorKind::ConnectionAborted.into()),
+            Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES)),
+            Ok(second),
+        ]);
+        let limits = Limits::uncounted(8);
+        let (_trigger, signal) = crate::shutdown::channel();
+        let started = tokio::time::Instant::now();
+        tokio::spawn(serve(
+            vec![Scripted(Mutex::new(script))],
+            Silent,
+            limits.clone(),
+            signal,
+        ));
+        asking.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+        assert_eq!(started.elapsed(), ACCEPT_PAUSE);
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(limits.evicted.get(), 1);
     }
 }

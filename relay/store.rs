@@ -95,7 +95,7 @@ pub enum Snapshot {
 }
 
 /// What a snapshot means at a given moment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum View<'a> {
     /// The first fetch has not ended.
     Pending,

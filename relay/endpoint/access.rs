@@ -5,8 +5,7 @@ mod file;
 use std::fmt;
 use std::str::FromStr;
 
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use hyper::header::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -134,9 +133,9 @@ impl fmt::Display for Shape {
 
 /// The token that a request presents: the Authorization header without blanks around it, and
 /// without `Bearer` before it, which some clients' users write.
-pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn presented(authorization: &HeaderValue) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"Bearer ";
-    let value = headers.get(AUTHORIZATION)?.as_bytes().trim_ascii();
+    let value = authorization.as_bytes().trim_ascii();
     let token = match value.split_at_checked(SCHEME.len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest.trim_ascii_start(),
         _ => value,
@@ -190,11 +189,9 @@ mod tests {
             ("", None),
             ("   ", None),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            let header = HeaderValue::from_static(value);
             let expected = expected.map(str::as_bytes);
-            assert_eq!(presented(&headers), expected, "{value:?}");
+            assert_eq!(presented(&header), expected, "{value:?}");
         }
-        assert_eq!(presented(&HeaderMap::new()), None);
     }
 }

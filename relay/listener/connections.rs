@@ -15,10 +15,9 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::debug;
 
 use super::{Answer, LARGEST_HEAD, Limits};
@@ -121,7 +120,7 @@ impl<S: Answer> Connections<S> {
     pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let activity = Activity::idle(&self.shared);
         let service = Observed {
-            service: TowerToHyperService::new(self.service.clone()),
+            service: self.service.clone(),
             activity: Arc::clone(&activity),
         };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
@@ -133,9 +132,7 @@ impl<S: Answer> Connections<S> {
     /// Waits for a connection to end. For ever while there is none.
     pub(super) async fn ended(&mut self) {
         match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => self.forget(id),
-            // It was aborted, or the service panicked.
-            Some(Err(error)) => self.forget(error.id()),
+            Some(ended) => self.forget(ended),
             None => std::future::pending().await,
         }
     }
@@ -143,13 +140,15 @@ impl<S: Answer> Connections<S> {
     /// Waits until one more connection is allowed, and closes an idle one for it.
     pub(super) async fn make_room(&mut self) {
         let shared = Arc::clone(&self.shared);
-        while self.open.len() >= self.limits.connections.max(1) {
+        while self.is_full() {
+            // Those that were accepted just now get their turn first: so a burst cannot push out
+            // one whose request has arrived but was not read.
+            tokio::task::yield_now().await;
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.forget(ended);
+            }
             shared.full.store(true, Ordering::Relaxed);
-            if self.evict() {
-                // The connections that were accepted just now get their turn before the next:
-                // so a burst cannot push out one whose request has arrived but was not read.
-                tokio::task::yield_now().await;
-            } else {
+            if self.is_full() && !self.evict() {
                 tokio::select! {
                     () = shared.fell_idle.notified() => {}
                     () = self.ended() => {}
@@ -157,6 +156,10 @@ impl<S: Answer> Connections<S> {
             }
             shared.full.store(false, Ordering::Relaxed);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len() >= self.limits.connections.max(1)
     }
 
     /// Closes the connection that has been idle for longest; false if none is idle.
@@ -196,7 +199,9 @@ impl<S: Answer> Connections<S> {
         self.count();
     }
 
-    fn forget(&mut self, id: tokio::task::Id) {
+    fn forget(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
+        // An error says that it was aborted, or that the service panicked.
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.open.remove(&id);
         self.count();
     }
@@ -243,21 +248,21 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
 
 /// A service that notes when it answers.
 struct Observed<S> {
-    service: TowerToHyperService<S>,
+    service: S,
     activity: Arc<Activity>,
 }
 
 impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future =
-        Answering<<TowerToHyperService<S> as hyper::service::Service<Request<Incoming>>>::Future>;
+    type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.activity.state.store(BUSY, Ordering::Relaxed);
         Answering {
             busy: Busy(Arc::clone(&self.activity)),
-            answer: self.service.call(request),
+            // Without `poll_ready`: see `Answer`.
+            answer: self.service.clone().call(request),
         }
     }
 }

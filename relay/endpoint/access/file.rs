@@ -34,7 +34,7 @@ pub fn load_or_create(path: &Path) -> Result<AccessToken, TokenFileError> {
     match create(path, &token) {
         Ok(()) => Ok(token),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => load(path)
-            .and_then(|found| found.ok_or_else(|| Fault::Write(error)))
+            .and_then(|found| found.ok_or(Fault::Write(error)))
             .map_err(failed),
         Err(error) => Err(failed(Fault::Write(error))),
     }
