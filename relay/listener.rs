@@ -8,7 +8,6 @@
 
 mod connections;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -65,13 +64,13 @@ impl Limits {
     }
 }
 
-/// A service that answers requests, and never fails to. It must be ready at any time: `poll_ready`
+/// A service that answers requests; its error closes the connection without an answer. It must be ready at any time: `poll_ready`
 /// is not asked, since hyper reads a request only when it is to be answered.
 pub trait Answer:
     tower::Service<
         Request<Incoming>,
         Response = Response<Full<Bytes>>,
-        Error = Infallible,
+        Error: std::error::Error + Send + Sync,
         Future: Future + Send + Unpin,
     > + Clone
     + Send
@@ -84,7 +83,7 @@ impl<S> Answer for S where
     S: tower::Service<
             Request<Incoming>,
             Response = Response<Full<Bytes>>,
-            Error = Infallible,
+            Error: std::error::Error + Send + Sync,
             Future: Future + Send + Unpin,
         > + Clone
         + Send
@@ -268,6 +267,8 @@ mod tests {
     use std::sync::Mutex;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use std::convert::Infallible;
 
     use super::*;
 

@@ -1,7 +1,6 @@
 //! The open connections of one server: how idle each is, and which must go.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -254,7 +253,7 @@ struct Observed<S> {
 
 impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
     type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
@@ -273,9 +272,9 @@ struct Answering<F> {
     answer: F,
 }
 
-impl<F> Future for Answering<F>
+impl<F, E> Future for Answering<F>
 where
-    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Unpin,
+    F: Future<Output = Result<Response<Full<Bytes>>, E>> + Unpin,
 {
     type Output = F::Output;
 

@@ -1,0 +1,112 @@
+//! What was asked of the upstream, for tests and for whoever watches a rotation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::arn::RoleArn;
+use crate::credential::AccessKeyId;
+
+/// Calls that are remembered one by one; all are counted.
+const LAST_CALLS: usize = 1_000;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// A session of a role.
+    AssumeRole,
+    /// Who the caller is.
+    GetCallerIdentity,
+    /// A session of the user.
+    GetSessionToken,
+    /// Nothing that is known here.
+    Other,
+}
+
+impl Action {
+    /// The action of this name.
+    pub(super) fn named(name: &str) -> Self {
+        match name {
+            "AssumeRole" => Self::AssumeRole,
+            "GetCallerIdentity" => Self::GetCallerIdentity,
+            "GetSessionToken" => Self::GetSessionToken,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What it asked for.
+    pub action: Action,
+    /// The access key id that it claimed, if it had one.
+    pub access_key_id: Option<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered, without a session being issued.
+    Answered,
+    /// A session of a role was issued.
+    Assumed(Box<Assumption>),
+    /// It was refused with this code.
+    Refused(&'static str),
+    /// A fault of this name took the answer's place.
+    Faulted(&'static str),
+}
+
+/// A session of a role, as the upstream understood the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assumption {
+    /// The role.
+    pub role: RoleArn,
+    /// The session's name.
+    pub session_name: String,
+    /// The key that was issued.
+    pub access_key_id: AccessKeyId,
+    /// How long it lives.
+    pub lifetime: Duration,
+    /// Its tags with those that came down the chain.
+    pub tags: BTreeMap<String, String>,
+    /// Its source identity, if it has one.
+    pub source_identity: Option<String>,
+}
+
+/// The record of all calls; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    counts: BTreeMap<Action, u64>,
+    last: VecDeque<Call>,
+}
+
+impl Ledger {
+    /// How often an action was asked for, whatever came of it.
+    pub fn count(&self, action: Action) -> u64 {
+        self.lock().counts.get(&action).copied().unwrap_or(0)
+    }
+
+    /// The last calls, oldest first.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().last.iter().cloned().collect()
+    }
+
+    pub(super) fn record(&self, call: Call) {
+        let mut entries = self.lock();
+        *entries.counts.entry(call.action).or_default() += 1;
+        if entries.last.len() == LAST_CALLS {
+            entries.last.pop_front();
+        }
+        entries.last.push_back(call);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
