@@ -27,6 +27,8 @@ pub struct Config {
     pub admin: Admin,
     /// The identities that are served; at least one.
     pub profiles: BTreeMap<ProfileName, Profile>,
+    /// Which STS is asked where no hop says it: to identify what a profile without a chain gives.
+    pub sts: Option<Sts>,
     /// What is right but should be known, such as a lifetime that was clamped; logged at start
     /// and printed by `check`.
     pub warnings: Vec<String>,

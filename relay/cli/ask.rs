@@ -150,14 +150,14 @@ fn table(status: &Document) -> String {
         .map(|profile| {
             let credential = profile.credential.as_ref();
             [
-                &profile.name,
+                profile.name.as_str(),
                 profile.state.as_str(),
-                credential.map_or("-", |credential| &credential.access_key_id),
+                credential.map_or("-", |credential| credential.access_key_id.as_str()),
                 credential.map_or("-", |credential| {
                     credential.expires.as_deref().unwrap_or("never")
                 }),
-                &profile.next,
-                &profile.origin,
+                profile.next.as_str(),
+                profile.origin.as_str(),
             ]
         })
         .collect();

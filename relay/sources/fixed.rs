@@ -1,6 +1,7 @@
 //! Fixed keys, from the relay's environment or from a file: the weakest of the sources, since
 //! somebody must rotate them by hand.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Fetch, Freshness, Source};
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::credential::{
     AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Secret, Session, Validity,
 };
@@ -17,19 +19,17 @@ use crate::failure::{Cause, Failure, Stage};
 const LARGEST_FILE: u64 = 64 << 10;
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is there, `AWS_SESSION_TOKEN`.
-pub struct Environment {
-    lookup: Box<dyn Fn(&str) -> Option<String> + Send>,
-}
+pub struct Environment(config::environment::Environment);
 
 impl Environment {
-    /// Over a way to look a variable up.
-    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + 'static) -> Self {
-        Self { lookup: Box::new(lookup) }
+    /// Over the relay's own environment.
+    pub fn new(environment: config::environment::Environment) -> Self {
+        Self(environment)
     }
 
     fn read(&self) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
-        let look = |name: &str| (self.lookup)(name).filter(|value| !value.trim().is_empty());
+        let look = |name: &str| self.0.get(name).filter(|value| !value.trim().is_empty());
         let need = |name: &str| {
             look(name).ok_or_else(|| {
                 fail(
@@ -43,9 +43,9 @@ impl Environment {
             access_key_id: id.trim().parse().map_err(|error: KeyIdError| {
                 fail(Cause::Misconfigured, format!("AWS_ACCESS_KEY_ID: {error}"))
             })?,
-            secret_access_key: Secret::new(need("AWS_SECRET_ACCESS_KEY")?).trimmed(),
+            secret_access_key: Secret::new(need("AWS_SECRET_ACCESS_KEY")?.trim().to_owned()),
             session: look("AWS_SESSION_TOKEN")
-                .map_or(Session::None, |token| Session::Token(Secret::new(token).trimmed())),
+                .map_or(Session::None, |token| Session::Token(Secret::new(token.trim().to_owned()))),
             validity: Validity::Unlimited,
             principal: Principal::Unknown,
         })
@@ -114,7 +114,7 @@ impl File {
             Some(text) => {
                 let end = Timestamp::parse_rfc3339(text).ok_or_else(|| {
                     let said = "Expiration is not an RFC 3339 time such as 2026-11-25T00:07:10Z";
-                    self.fail(Cause::Misconfigured, said.to_owned())
+                    self.fail(Cause::Misconfigured, said)
                 })?;
                 Validity::Until(Lifetime::until(started, end))
             }
@@ -132,7 +132,7 @@ impl File {
         if credential.usable(started) {
             Ok(credential)
         } else {
-            Err(self.fail(Cause::StaleCaller, "the credentials in it have expired".to_owned()))
+            Err(self.fail(Cause::StaleCaller, "the credentials in it have expired"))
         }
     }
 
@@ -152,7 +152,7 @@ impl File {
         std::fs::read(&self.path).map(Zeroizing::new).map_err(unreadable)
     }
 
-    fn fail(&self, cause: Cause, reason: String) -> Failure {
+    fn fail(&self, cause: Cause, reason: impl fmt::Display) -> Failure {
         let reason = format!("{}: {reason}", self.path.display());
         Failure::new(cause, Stage::Base("file"), reason)
     }
