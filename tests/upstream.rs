@@ -259,6 +259,24 @@ async fn aws_s_client_tries_again_when_it_is_throttled() {
 }
 
 #[tokio::test]
+async fn aws_s_client_learns_the_upstreams_clock() {
+    let two_hours = Duration::from_secs(2 * 60 * 60);
+    let ahead = Clock::system().now().wall + two_hours;
+    let clock = ManualClock::starting_at(ahead).clock();
+    let sts = embedded(IssuedLifetime::AsAsked, clock);
+    let world = serve(&sts).await;
+    let retry = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+    let config = calls::config(&world, &world.base).retry_config(retry);
+    let answer = hub(&Client::from_conf(config.build()), &world).send().await;
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(
+        sts.ledger().calls()[0].outcome,
+        Outcome::Refused("SignatureDoesNotMatch")
+    );
+    assert_eq!(sts.ledger().count(Action::AssumeRole), 2);
+}
+
+#[tokio::test]
 async fn faults_reach_aws_s_client_as_the_failures_they_stand_for() {
     let (sts, world) = started().await;
     let client = calls::client(&world, &world.base);
