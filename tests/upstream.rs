@@ -1,5 +1,11 @@
 //! The embedded upstream over real sockets: the shared cases, and what it alone can do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test program: the helpers stand outside of the test functions"
+)]
+
 mod upstream_cases;
 
 use std::collections::HashMap;
@@ -237,7 +243,6 @@ async fn aws_s_client_tries_again_when_it_is_throttled() {
         .with_max_attempts(2)
         .with_initial_backoff(Duration::from_millis(1));
     let config = calls::config(&world, &world.base).retry_config(retry);
-    let config = config.sleep_impl(aws_sdk_sts::config::SharedAsyncSleep::new(AtOnce));
     let retried = hub(&Client::from_conf(config.build()), &world).send().await;
     assert!(retried.is_ok(), "{retried:?}");
     let outcomes: Vec<_> = sts
@@ -254,6 +259,24 @@ async fn aws_s_client_tries_again_when_it_is_throttled() {
 }
 
 #[tokio::test]
+async fn aws_s_client_learns_the_upstreams_clock() {
+    let two_hours = Duration::from_secs(2 * 60 * 60);
+    let ahead = Clock::system().now().wall + two_hours;
+    let clock = ManualClock::starting_at(ahead).clock();
+    let sts = embedded(IssuedLifetime::AsAsked, clock);
+    let world = serve(&sts).await;
+    let retry = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+    let config = calls::config(&world, &world.base).retry_config(retry);
+    let answer = hub(&Client::from_conf(config.build()), &world).send().await;
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(
+        sts.ledger().calls()[0].outcome,
+        Outcome::Refused("SignatureDoesNotMatch")
+    );
+    assert_eq!(sts.ledger().count(Action::AssumeRole), 2);
+}
+
+#[tokio::test]
 async fn faults_reach_aws_s_client_as_the_failures_they_stand_for() {
     let (sts, world) = started().await;
     let client = calls::client(&world, &world.base);
@@ -263,13 +286,23 @@ async fn faults_reach_aws_s_client_as_the_failures_they_stand_for() {
         (FaultKind::AccessDenied, Some(403), Some("AccessDenied")),
         (FaultKind::ExpiredToken, Some(403), Some("ExpiredToken")),
         (FaultKind::Garbage, Some(200), None),
-        (FaultKind::Truncated, Some(200), None),
-        (FaultKind::NoExpiration, Some(200), None),
     ] {
         sts.faults().set(vec![Fault::every(kind)]);
-        let error = hub(&client, &world).send().await.unwrap_err();
+        let answer = hub(&client, &world).send().await;
+        let error = answer.expect_err(kind.as_str());
         let seen = error.raw_response().map(|raw| raw.status().as_u16());
         assert_eq!((seen, error.code()), (status, code), "{kind:?}: {error:?}");
+    }
+    // AWS's client takes these for answers: whoever calls it must look at the expiration.
+    for (kind, whole) in [
+        (FaultKind::Truncated, false),
+        (FaultKind::NoExpiration, true),
+    ] {
+        sts.faults().set(vec![Fault::every(kind)]);
+        let answer = hub(&client, &world).send().await.unwrap();
+        let credentials = answer.credentials().unwrap();
+        assert_eq!(credentials.expiration().secs(), 0);
+        assert_eq!(credentials.session_token().ends_with('='), whole);
     }
     sts.faults()
         .set(vec![Fault::every(FaultKind::PastExpiration)]);
@@ -338,15 +371,5 @@ async fn nothing_secret_is_printed() {
         &keys.session_token.unwrap(),
     ] {
         assert!(!printed.contains(secret), "{printed}");
-    }
-}
-
-/// A sleep that takes no time.
-#[derive(Debug)]
-struct AtOnce;
-
-impl aws_sdk_sts::config::AsyncSleep for AtOnce {
-    fn sleep(&self, _: Duration) -> aws_sdk_sts::config::Sleep {
-        aws_sdk_sts::config::Sleep::new(std::future::ready(()))
     }
 }

@@ -8,6 +8,12 @@
 //! A plain `cargo test` does not include this target, so nothing is skipped silently: where it
 //! runs, it runs all of it, and without `MOTO` it fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test program: the helpers stand outside of the test functions"
+)]
+
 mod upstream_cases;
 
 use upstream_cases::{Upstream, World, calls, signatures};

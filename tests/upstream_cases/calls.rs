@@ -8,7 +8,7 @@ use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use credential_relay::clock::Clock;
 use serde::Deserialize;
 
-use super::{ExpectedError, Keys, Upstream, World};
+use super::{Answer, ExpectedError, Keys, Upstream, World};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +70,7 @@ pub(crate) async fn run(world: &World, upstream: Upstream) {
     for case in cases {
         if upstream.runs(case.not_on_moto.as_ref()) {
             ran += 1;
-            if let Err(why) = case.run(world).await {
+            if let Err(why) = case.run(world, upstream).await {
                 failures.push(format!("{}: {why}", case.name));
             }
         }
@@ -80,7 +80,7 @@ pub(crate) async fn run(world: &World, upstream: Upstream) {
 }
 
 impl Case {
-    async fn run(&self, world: &World) -> Result<(), String> {
+    async fn run(&self, world: &World, upstream: Upstream) -> Result<(), String> {
         let mut keys = world.base.clone();
         for hop in &self.chain {
             let answer = hop.call(world, &keys).await;
@@ -91,11 +91,22 @@ impl Case {
             (Ok(answer), Expected::Session(expected)) => {
                 expected.holds(world, started, &answer).await
             }
-            (Err(error), Expected::Error(expected)) => expected.holds(
-                error.raw_response().map_or(0, |raw| raw.status().as_u16()),
-                error.code().unwrap_or_default(),
-                error.message().unwrap_or_default(),
-            ),
+            (Err(error), Expected::Error(expected)) => {
+                let raw = error.raw_response().ok_or_else(|| format!("{error:?}"))?;
+                let answer = Answer {
+                    status: raw.status().as_u16(),
+                    body: String::from_utf8_lossy(raw.body().bytes().unwrap_or_default()).into(),
+                };
+                if upstream == Upstream::Moto {
+                    // AWS's client cannot read all of its errors: some stand in an <Errors>.
+                    return expected.holds(&answer);
+                }
+                let (code, message) = (error.code(), error.message());
+                if code != Some(answer.element("Code")) || message.is_none() {
+                    return Err(format!("AWS's client read {code:?} and {message:?}"));
+                }
+                expected.holds(&answer)
+            }
             (Ok(_), Expected::Error(_)) => Err("it was granted".to_owned()),
             (Err(error), Expected::Session(_)) => Err(format!("{error:?}")),
         }
@@ -144,6 +155,10 @@ impl Hop {
 }
 
 impl ExpectedSession {
+    #[allow(
+        deprecated,
+        reason = "STS still sends PackedPolicySize, and the relay need not read it"
+    )]
     async fn holds(
         &self,
         world: &World,

@@ -72,14 +72,31 @@ struct ExpectedError {
 }
 
 impl ExpectedError {
-    fn holds(&self, status: u16, code: &str, message: &str) -> Result<(), String> {
-        if (status, code) == (self.status, self.code.as_str()) && message.contains(&self.message) {
+    fn holds(&self, answer: &Answer) -> Result<(), String> {
+        let code = answer.element("Code");
+        let told = answer.element("Message").contains(&self.message);
+        if (answer.status, code) == (self.status, self.code.as_str()) && told {
             Ok(())
         } else {
             Err(format!(
-                "expected {} {} ({}), got {status} {code} ({message})",
-                self.status, self.code, self.message
+                "expected {} {} ({}), got {} {}",
+                self.status, self.code, self.message, answer.status, answer.body
             ))
         }
+    }
+}
+
+/// An answer's status and body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The text of the first XML element of this name.
+    pub(crate) fn element(&self, name: &str) -> &str {
+        let inside = self.body.split_once(&format!("<{name}>"));
+        let text = inside.and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
+        text.map_or("", |(text, _)| text)
     }
 }
