@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::environment::Environment;
 use crate::metrics::Metrics;
 use crate::{admin, endpoint, shutdown};
 
@@ -88,13 +87,12 @@ impl std::error::Error for Died {}
 /// If an address, an access token's file or a CA file cannot be had.
 pub fn build(
     config: &Config,
-    environment: &Environment,
     clock: Clock,
 ) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
     let admin = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();
-    let workshop = Workshop::new(environment.clone(), clock.clone(), metrics.clone());
+    let workshop = Workshop::new(clock.clone(), metrics.clone());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
     let socket = config.admin.socket.clone();

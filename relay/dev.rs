@@ -60,7 +60,7 @@ impl Dev {
         let files = folder.fill(&keys, upstream_address, self.listen).map_err(start)?;
 
         let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
-        let app = app::build(&config, environment, Clock::system())
+        let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
         print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime));
 

@@ -7,7 +7,6 @@ use crate::chain::Chain;
 use crate::chain::sts::{ClientError, Clients, Hop};
 use crate::clock::Clock;
 use crate::config;
-use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::endpoint::access::TokenFileError;
 use crate::metrics::Metrics;
@@ -20,8 +19,6 @@ const STAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What every profile is made with.
 pub struct Workshop {
-    /// The relay's own environment.
-    pub environment: Environment,
     /// The time.
     pub clock: Clock,
     /// All metrics.
@@ -52,8 +49,8 @@ impl std::error::Error for AssembleError {}
 
 impl Workshop {
     /// A workshop without clients yet.
-    pub fn new(environment: Environment, clock: Clock, metrics: Metrics) -> Self {
-        Self { environment, clock, metrics, clients: Clients::new() }
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        Self { clock, metrics, clients: Clients::new() }
     }
 
     /// The source of a profile, with its chain.
@@ -79,7 +76,7 @@ impl Workshop {
     fn base(&self, source: &config::Source) -> Box<dyn Source> {
         match source {
             config::Source::Environment => {
-                Box::new(fixed::Environment::new(self.environment.clone()))
+                Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
             }
             config::Source::File { path } => {
                 Box::new(fixed::File::new(path.clone(), self.clock.clone()))

@@ -40,13 +40,13 @@ impl Check {
             print(&format!("warning: {warning}\n"));
         }
         print("the configuration is right\n");
-        if self.connect { connect(&config, environment).await } else { Ok(()) }
+        if self.connect { connect(&config).await } else { Ok(()) }
     }
 }
 
 /// Fetches every profile, and says of each who it is or what is wrong.
-async fn connect(config: &Config, environment: &Environment) -> Result<(), Failed> {
-    let mut workshop = Workshop::new(environment.clone(), Clock::system(), Metrics::new());
+async fn connect(config: &Config) -> Result<(), Failed> {
+    let mut workshop = Workshop::new(Clock::system(), Metrics::new());
     let mut failed = 0_usize;
     for (name, profile) in &config.profiles {
         match identify(&mut workshop, name, profile, config).await {

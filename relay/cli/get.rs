@@ -46,7 +46,7 @@ impl Get {
         let (name, profile) = chosen(&config, self.profile.as_ref())?;
         let body = match ask(&config, name, profile).await? {
             Some(body) => body,
-            None => fetch(environment, name, profile).await?,
+            None => fetch(name, profile).await?,
         };
         print(&rendered(&body, self.format)?);
         Ok(())
@@ -114,12 +114,11 @@ async fn endpoint_address(config: &Config) -> Option<SocketAddr> {
 
 /// Fetches once, as the relay would.
 async fn fetch(
-    environment: &Environment,
     name: &ProfileName,
     profile: &Profile,
 ) -> Result<bytes::Bytes, Failed> {
     let clock = Clock::system();
-    let mut workshop = Workshop::new(environment.clone(), clock.clone(), Metrics::new());
+    let mut workshop = Workshop::new(clock.clone(), Metrics::new());
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
     let fetched =
         tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))

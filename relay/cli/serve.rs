@@ -27,7 +27,7 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let app = app::build(&config, environment, Clock::system())
+        let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
         until_told(app, Duration::from_secs(self.drain)).await
     }

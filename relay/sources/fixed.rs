@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::{Fetch, Freshness, Source};
 use crate::clock::{Clock, Timestamp};
-use crate::config;
 use crate::credential::{
     AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Secret, Session, Validity,
 };
@@ -19,17 +18,19 @@ use crate::failure::{Cause, Failure, Stage};
 const LARGEST_FILE: u64 = 64 << 10;
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is there, `AWS_SESSION_TOKEN`.
-pub struct Environment(config::environment::Environment);
+pub struct Environment {
+    look_up: fn(&str) -> Option<String>,
+}
 
 impl Environment {
-    /// Over the relay's own environment.
-    pub fn new(environment: config::environment::Environment) -> Self {
-        Self(environment)
+    /// Over a way to look a variable up.
+    pub fn new(look_up: fn(&str) -> Option<String>) -> Self {
+        Self { look_up }
     }
 
     fn read(&self) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
-        let look = |name: &str| self.0.get(name).filter(|value| !value.trim().is_empty());
+        let look = |name: &str| (self.look_up)(name).filter(|value| !value.trim().is_empty());
         let need = |name: &str| {
             look(name).ok_or_else(|| {
                 fail(
@@ -175,12 +176,6 @@ mod tests {
 
     const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-    fn environment(pairs: &'static [(&str, &str)]) -> Environment {
-        Environment::new(move |name| {
-            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
     fn file(text: &str) -> (tempfile::TempDir, File) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("base.json");
@@ -190,26 +185,29 @@ mod tests {
 
     #[test]
     fn the_environment_gives_keys_with_or_without_a_session() {
-        let user = environment(&[
-            ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "secret\n"),
-        ]);
+        let user = Environment::new(|name| match name {
+            "AWS_ACCESS_KEY_ID" => Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
+            "AWS_SECRET_ACCESS_KEY" => Some("secret\n".to_owned()),
+            _ => None,
+        });
         let credential = user.read().unwrap();
         assert_eq!(credential.secret_access_key.expose(), "secret");
         assert!(matches!(credential.session, Session::None));
 
-        let error = environment(&[("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")]).read();
-        let error = error.unwrap_err();
+        let half = Environment::new(|name| {
+            (name == "AWS_ACCESS_KEY_ID").then(|| "AKIAIOSFODNN7EXAMPLE".to_owned())
+        });
+        let error = half.read().unwrap_err();
         assert_eq!(error.cause, Cause::NotConfigured);
         assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
     }
 
     #[test]
     fn keys_in_the_wrong_order_are_not_told() {
-        let swapped = environment(&[
-            ("AWS_ACCESS_KEY_ID", KEY),
-            ("AWS_SECRET_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE"),
-        ]);
+        let swapped = Environment::new(|name| {
+            let id = name == "AWS_ACCESS_KEY_ID";
+            Some(if id { KEY } else { "AKIAIOSFODNN7EXAMPLE" }.to_owned())
+        });
         let error = swapped.read().unwrap_err().to_string();
         assert!(error.contains("40 characters") && !error.contains(KEY), "{error}");
     }

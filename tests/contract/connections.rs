@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use credential_relay::endpoint::Directory;
 use credential_relay::failure::Cause;
+use credential_relay::shutdown;
 
 use crate::harness::{Client, Log, Relay, assert_no_secret, good_request, token};
 
@@ -147,13 +148,14 @@ async fn a_client_may_end_its_side_while_it_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_serves_and_closes_and_a_stop_ends_all() {
-    let relay = Relay::start(8);
+    let mut relay = Relay::start(8);
     relay.publish_session();
     let mut open = relay.connect().await;
     assert_eq!(asked(&mut open).await, 200);
     let mut silent = relay.connect().await;
 
-    relay.trigger.drain();
+    let trigger = std::mem::replace(&mut relay.trigger, shutdown::channel().0);
+    let ending = tokio::spawn(trigger.drain_then_stop(Duration::from_secs(3600)));
     tokio::task::yield_now().await;
     for client in [&mut open, &mut relay.connect().await] {
         client.ask().await;
@@ -163,7 +165,7 @@ async fn a_drain_serves_and_closes_and_a_stop_ends_all() {
         client.closed().await;
     }
 
-    drop(relay.trigger);
+    ending.abort();
     silent.closed().await;
     relay.task.await.unwrap();
 }

@@ -102,7 +102,7 @@ impl Relay {
         let clock = ManualClock::starting_at(START);
         let metrics = Metrics::new();
         let profile = |name: &str, tokens: &[&str]| {
-            let (publisher, reader) = store::channel();
+            let (publisher, reader) = store::channel(START);
             let tokens = tokens.iter().map(|name| token(name).parse().unwrap());
             let name = name.parse().unwrap();
             let profile = Profile::new(name, reader, tokens.collect(), &metrics);
