@@ -1,6 +1,8 @@
 //! The configuration as its users meet it: what it reports, what its reference says, and whether
 //! the examples work.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -190,11 +192,34 @@ fn the_schema_is_closed_and_described_everywhere() {
         "https://json-schema.org/draft/2020-12/schema"
     );
     let definitions = schema["$defs"].as_object().unwrap();
-    for (name, object) in definitions.iter().chain([(&"root".to_owned(), &schema)]) {
+    let root = ("root".to_owned(), schema.clone());
+    let all = definitions.iter().chain([(&root.0, &root.1)]);
+    for (name, object) in all.filter(|(_, schema)| schema["type"] == "object") {
         assert_eq!(object["additionalProperties"], false, "{name}");
         let properties = object.get("properties").and_then(|p| p.as_object());
         for (key, property) in properties.into_iter().flatten() {
             assert!(property.get("description").is_some(), "{name}.{key}");
         }
+    }
+}
+
+#[test]
+fn the_schema_requires_only_what_has_no_default() {
+    let schema = schema();
+    let mut required = Vec::new();
+    let definitions = schema["$defs"].as_object().unwrap();
+    for object in definitions.values().chain([&schema]) {
+        let names = object.get("required").and_then(|names| names.as_array());
+        required.extend(names.into_iter().flatten().filter_map(|name| name.as_str()));
+    }
+    required.sort_unstable();
+    assert_eq!(required, ["path", "profiles", "role_arn", "source"]);
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused_or_read_but_never_fatal() {
+    let text = &examples(&reference())[1];
+    for (end, _) in text.char_indices().step_by(3) {
+        let _ = parse(&text[..end], &Environment::default());
     }
 }

@@ -212,8 +212,7 @@ pub struct HopDocument {
     pub source_identity: Option<String>,
     /// A session policy, as JSON text or as a mapping; 2,048 characters of JSON at most.
     #[deserr(default)]
-    #[schemars(schema_with = "text_or_mapping")]
-    pub policy: Option<serde_json::Value>,
+    pub policy: Option<PolicyValue>,
     /// ARNs of managed session policies, 10 at most.
     #[deserr(default)]
     #[schemars(
@@ -254,8 +253,35 @@ pub struct AccessDocument {
     pub token_file: Option<String>,
 }
 
-fn text_or_mapping(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": ["string", "object", "null"], "maxLength": 2048 })
+/// A session policy.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum PolicyValue {
+    /// As JSON text.
+    Text(#[schemars(length(max = 2048))] String),
+    /// As a mapping.
+    Mapping(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Deserr<Mistakes> for PolicyValue {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        at: ValuePointerRef<'_>,
+    ) -> Result<Self, Mistakes> {
+        match value {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Map(map) => Ok(Self::Mapping(
+                map.into_iter()
+                    .map(|(key, value)| (key, value.into_value().into()))
+                    .collect(),
+            )),
+            actual => {
+                let accepted = &[ValueKind::Map, ValueKind::String];
+                let error = ErrorKind::IncorrectValueKind { actual, accepted };
+                Err(take_cf_content(Mistakes::error(None, error, at)))
+            }
+        }
+    }
 }
 
 /// A mapping whose keys are names. deserr's own impl for maps drops the mistakes of their values

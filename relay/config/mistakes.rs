@@ -278,6 +278,7 @@ fn example(key: &str) -> Option<&'static str> {
     match key {
         "source" => Some("write `source: { environment: {} }`, or file in its place"),
         "duration" => Some("write it with its unit, as 1h, 45m, 1h30m or 3600s"),
+        "policy" => Some("write it as a mapping, or as JSON text"),
         "access" => Some("write `access: { token_file: … }`"),
         _ => None,
     }
