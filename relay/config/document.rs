@@ -1,6 +1,6 @@
 //! The file's own types: what may stand where. Deserialising reports every wrong kind and
 //! unknown key at once; the JSON schema comes from the same types, and its descriptions from
-//! their comments. What the values mean is checked afterwards, in [`super::resolve`].
+//! their comments. What the values mean is checked afterwards, in `resolve`.
 //!
 //! Everything is optional here, and so is each item of a list: what could not be read has been
 //! cut out, and what is missing is found when the whole is checked.
@@ -247,7 +247,7 @@ pub struct HopDocument {
 #[schemars(deny_unknown_fields)]
 pub struct AccessDocument {
     /// Path of the file with the access token; the relay writes it if it is not there. By
-    /// default /run/credential-relay/<profile>/token.
+    /// default `/run/credential-relay/<profile>/token`.
     #[deserr(default)]
     #[schemars(regex(pattern = values::ABSOLUTE_PATH))]
     pub token_file: Option<String>,
