@@ -16,7 +16,6 @@ use super::environment::{Environment, Origins};
 use super::mistakes::{Mistake, Mistakes, Place, shape};
 use super::values::{self, ProfileName};
 use super::{Access, Admin, Config, Endpoint, LongLivedKeys, Profile, Source};
-use sts::Defaults;
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
 pub(super) const ADMIN_LISTEN: &str = "0.0.0.0:9532";
@@ -81,15 +80,13 @@ impl Resolver<'_> {
         if let (Some(endpoint), Some(admin)) = (&endpoint, &admin) {
             self.check_listeners(endpoint, admin);
         }
-        let defaults = self.sts_defaults(document);
-        let profiles = self.profiles(document, &defaults);
+        let profiles = self.profiles(document);
         let endpoint = endpoint?;
         self.warn_of_loop(&endpoint);
         Some(Config {
             endpoint,
             admin: admin?,
             profiles,
-            sts: defaults.everywhere(),
             warnings: Vec::new(),
         })
     }
@@ -218,22 +215,19 @@ impl Resolver<'_> {
         }
     }
 
-    fn profiles(
-        &mut self,
-        document: &Document,
-        defaults: &Defaults,
-    ) -> BTreeMap<ProfileName, Profile> {
+    fn profiles(&mut self, document: &Document) -> BTreeMap<ProfileName, Profile> {
         let at = ROOT.push_key("profiles");
         let given = document.profiles.as_ref().map(|named| &named.0);
         if given.is_none_or(BTreeMap::is_empty) {
             self.missing(at, "missing; at least one profile is needed");
         }
+        let defaults = self.sts_defaults(document);
         let mut profiles = BTreeMap::new();
         let mut token_files = BTreeMap::new();
         for (name, given) in given.into_iter().flatten() {
             let at = at.push_key(name);
             let read = name.parse::<ProfileName>();
-            let profile = self.profile(read.as_ref().ok(), given, at, defaults);
+            let profile = self.profile(read.as_ref().ok(), given, at, &defaults);
             // Only now, since what is missing within a setting that is wrong is not told.
             let name = self.read(name, at, |_| read);
             let (Some(name), Some(profile)) = (name, profile) else {
@@ -258,7 +252,7 @@ impl Resolver<'_> {
         name: Option<&ProfileName>,
         given: &ProfileDocument,
         at: ValuePointerRef<'_>,
-        defaults: &Defaults,
+        defaults: &sts::Defaults,
     ) -> Option<Profile> {
         let source = self.source(given, at.push_key("source"));
         let shown = name.map_or("default", ProfileName::as_str);

@@ -1,5 +1,6 @@
 //! The hops of a chain: each by itself, and what one passes on to the next.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::Resolver;
 use super::sts::Defaults;
 use crate::arn::{Partition, RoleArn};
 use crate::config::Hop;
-use crate::config::document::{HopDocument, ProfileDocument};
+use crate::config::document::{HopDocument, PolicyValue, ProfileDocument};
 use crate::config::mistakes::{shape, told};
 use crate::config::template::{Pod, Template};
 use crate::config::values::{self, PolicyArn, PolicyDocument, SessionName, Tag};
@@ -23,11 +24,13 @@ const SHORT: Duration = Duration::from_secs(50 * 60);
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
 
-/// What a hop passes on to those after it.
-#[derive(Default)]
-struct Inherited {
-    /// Keys of transitive tags, in lower case: STS compares keys without case.
-    tags: Vec<String>,
+/// What the hops of a chain share.
+struct Chain<'a> {
+    pod: Pod<'a>,
+    sts: &'a Defaults,
+    /// Keys of the transitive tags so far, in lower case: STS compares keys without case.
+    transitive: Vec<String>,
+    /// The one that was set so far.
     source_identity: Option<SessionName>,
 }
 
@@ -38,47 +41,56 @@ impl Resolver<'_> {
         profile: &str,
         given: &ProfileDocument,
         at: ValuePointerRef<'_>,
-        defaults: &Defaults,
+        sts: &Defaults,
     ) -> Option<Vec<Hop>> {
-        let pod = Pod::of(self.environment, profile);
-        let mut inherited = Inherited::default();
-        let hops: Vec<Option<Hop>> = self
-            .items(given.chain.as_ref(), at)
-            .into_iter()
-            .map(|(number, given)| {
-                let at = at.push_index(number);
-                let sts = self.sts_of(given, at, defaults);
-                let role_arn = self.role_arn(given, at);
-                let session_name = self.session_name(given, at, &pod);
-                let external_id = self.external_id(given, at);
-                let duration = self.duration(given, at, number > 0);
-                let tags = self.tags(given, at, &pod, &mut inherited.tags);
-                let source_identity = self.source_identity(given, at, &pod, &mut inherited);
-                let policy = self.policy(given, at);
-                let policy_arns = self.policy_arns(given, at);
-                if let Some(sts) = &sts {
-                    let region = sts.region.partition();
-                    let role = role_arn.iter().map(RoleArn::partition);
-                    self.check_partition(at.push_key("role_arn"), role, region);
-                    for (number, arn) in policy_arns.iter().enumerate() {
-                        let at = at.push_key("policy_arns");
-                        self.check_partition(at.push_index(number), [arn.partition()], region);
-                    }
-                }
-                Some(Hop {
-                    role_arn: role_arn?,
-                    session_name: session_name?,
-                    external_id,
-                    duration,
-                    tags,
-                    source_identity,
-                    policy,
-                    policy_arns,
-                    sts: sts?,
-                })
-            })
+        let mut chain = Chain {
+            pod: Pod::of(self.environment, profile),
+            sts,
+            transitive: Vec::new(),
+            source_identity: None,
+        };
+        let hops = self.items(given.chain.as_ref(), at).into_iter();
+        // Every hop is checked before the first that is wrong ends it.
+        let hops: Vec<Option<Hop>> = hops
+            .map(|(number, given)| self.hop(given, at.push_index(number), number > 0, &mut chain))
             .collect();
         hops.into_iter().collect()
+    }
+
+    fn hop(
+        &mut self,
+        given: &HopDocument,
+        at: ValuePointerRef<'_>,
+        chained: bool,
+        chain: &mut Chain<'_>,
+    ) -> Option<Hop> {
+        let sts = self.sts_of(given, at, chain.sts);
+        let role_arn = self.role_arn(given, at);
+        let session_name = self.session_name(given, at, &chain.pod);
+        let external_id = self.external_id(given, at);
+        let duration = self.duration(given, at, chained);
+        let tags = self.tags(given, at, chain);
+        let source_identity = self.source_identity(given, at, chain);
+        let policy = self.policy(given, at);
+        let policy_arns = self.policy_arns(given, at);
+        let (role_arn, sts) = (role_arn?, sts?);
+        let region = sts.region.partition();
+        self.check_partition(at.push_key("role_arn"), role_arn.partition(), region);
+        for (number, arn) in policy_arns.iter().enumerate() {
+            let at = at.push_key("policy_arns");
+            self.check_partition(at.push_index(number), arn.partition(), region);
+        }
+        Some(Hop {
+            role_arn,
+            session_name: session_name?,
+            external_id,
+            duration,
+            tags,
+            source_identity,
+            policy,
+            policy_arns,
+            sts,
+        })
     }
 
     fn role_arn(&mut self, given: &HopDocument, at: ValuePointerRef<'_>) -> Option<RoleArn> {
@@ -92,15 +104,10 @@ impl Resolver<'_> {
         }
     }
 
-    fn check_partition(
-        &mut self,
-        at: ValuePointerRef<'_>,
-        found: impl IntoIterator<Item = Partition>,
-        region: Partition,
-    ) {
-        for found in found.into_iter().filter(|found| *found != region) {
+    fn check_partition(&mut self, at: ValuePointerRef<'_>, found: Partition, region: Partition) {
+        if found != region {
             let what = format!(
-                "it is of the partition {}, but the region that is asked is of {}; no STS knows the other's roles",
+                "it is of the partition {}, but the region that is asked is of {}, whose STS does not know it",
                 found.as_str(),
                 region.as_str()
             );
@@ -169,11 +176,10 @@ impl Resolver<'_> {
         &mut self,
         given: &HopDocument,
         at: ValuePointerRef<'_>,
-        pod: &Pod<'_>,
-        inherited: &mut Vec<String>,
+        chain: &mut Chain<'_>,
     ) -> Vec<Tag> {
         let tags_at = at.push_key("tags");
-        let empty = std::collections::BTreeMap::new();
+        let empty = BTreeMap::new();
         let given_tags = given.tags.as_ref().map_or(&empty, |tags| &tags.0);
         if given_tags.len() > MOST_TAGS {
             let what = format!(
@@ -192,13 +198,13 @@ impl Resolver<'_> {
                 self.mistakes
                     .add(at, "the key stands twice: STS compares keys without case");
             }
-            if inherited.contains(&lower) {
+            if chain.transitive.contains(&lower) {
                 self.mistakes
                     .add(at, "an earlier hop's transitive tag has this key, and STS does not let it be set anew");
             }
             seen.push(lower);
             let value = self.read(value, at, |text| {
-                let value = text.parse::<Template>()?.fill(pod)?;
+                let value = text.parse::<Template>()?.fill(&chain.pod)?;
                 Tag::check_value(&value).map(|()| value)
             });
             let transitive = false;
@@ -209,11 +215,10 @@ impl Resolver<'_> {
             }));
         }
         self.transitive(given, at, &mut tags);
-        inherited.extend(
-            tags.iter()
-                .filter(|tag| tag.transitive)
-                .map(|tag| tag.key.to_lowercase()),
-        );
+        let transitive = tags.iter().filter(|tag| tag.transitive);
+        chain
+            .transitive
+            .extend(transitive.map(|tag| tag.key.to_lowercase()));
         tags
     }
 
@@ -236,24 +241,23 @@ impl Resolver<'_> {
         &mut self,
         given: &HopDocument,
         at: ValuePointerRef<'_>,
-        pod: &Pod<'_>,
-        inherited: &mut Inherited,
+        chain: &mut Chain<'_>,
     ) -> Option<SessionName> {
         let at = at.push_key("source_identity");
         let identity = self.read(given.source_identity.as_deref()?, at, |text| {
-            let filled = text.parse::<Template>()?.fill(pod)?;
+            let filled = text.parse::<Template>()?.fill(&chain.pod)?;
             let why = |why: String| match filled == text {
                 true => why,
                 false => format!("filled in, {}: {why}", shape(&filled)),
             };
             filled.parse::<SessionName>().map_err(why)
         })?;
-        match &inherited.source_identity {
+        match &chain.source_identity {
             Some(earlier) if *earlier != identity => self.mistakes.add(
                 at,
                 "an earlier hop set another source identity, which stays through the chain",
             ),
-            _ => inherited.source_identity = Some(identity.clone()),
+            _ => chain.source_identity = Some(identity.clone()),
         }
         Some(identity)
     }
@@ -261,19 +265,15 @@ impl Resolver<'_> {
     fn policy(&mut self, given: &HopDocument, at: ValuePointerRef<'_>) -> Option<PolicyDocument> {
         let at = at.push_key("policy");
         match given.policy.as_ref()? {
-            serde_json::Value::String(text) => self.read(text, at, PolicyDocument::from_str),
-            serde_json::Value::Object(mapping) => match PolicyDocument::of_mapping(mapping) {
+            PolicyValue::Text(text) => self.read(text, at, PolicyDocument::from_str),
+            PolicyValue::Mapping(mapping) => match PolicyDocument::of_mapping(mapping) {
                 Ok(policy) => Some(policy),
                 Err(why) => {
-                    self.mistakes
-                        .add(at, format!("a mapping of {}; {why}", mapping.len()));
+                    let what = format!("a mapping of {}; {why}", mapping.len());
+                    self.mistakes.add(at, what);
                     None
                 }
             },
-            _ => {
-                self.mistakes.add(at, "neither a mapping nor a JSON text");
-                None
-            }
         }
     }
 

@@ -23,19 +23,6 @@ pub(super) struct Defaults {
     ca_cert: Option<PathBuf>,
 }
 
-impl Defaults {
-    /// Them alone, where they are whole.
-    pub(super) fn everywhere(self) -> Option<Sts> {
-        Some(Sts {
-            region: self.region?,
-            endpoint: self.endpoint,
-            fips: self.fips,
-            dual_stack: self.dual_stack,
-            ca_cert: self.ca_cert,
-        })
-    }
-}
-
 impl Resolver<'_> {
     pub(super) fn sts_defaults(&mut self, document: &Document) -> Defaults {
         let at = ROOT.push_key("sts");
