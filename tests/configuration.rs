@@ -32,11 +32,7 @@ fn every_bad_configuration_is_reported_as_expected() {
             Ok(_) => "accepted\n".to_owned(),
             Err(mistakes) => format!("{mistakes}\n"),
         };
-        assert!(
-            !report.contains("EXAMPLEKEY"),
-            "{}: {report}",
-            case.display()
-        );
+        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
         let golden = case.with_extension("txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&golden, &report).unwrap();
@@ -100,9 +96,7 @@ fn walk(
         }
     } else if let Some(item) = schema.get("items").filter(|item| is_object(item)) {
         walk(item, root, format!("{at}[]"), settings);
-    } else if let Some(value) = schema
-        .get("additionalProperties")
-        .filter(|value| is_object(value))
+    } else if let Some(value) = schema.get("additionalProperties").filter(|value| is_object(value))
     {
         walk(value, root, format!("{at}.<name>"), settings);
     } else {
@@ -137,9 +131,7 @@ fn the_reference_lists_every_variable_and_no_other() {
         .into_iter()
         .filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
         .collect();
-    let known = environment::CONFIGURATION
-        .iter()
-        .chain(&environment::PROCESS);
+    let known = environment::CONFIGURATION.iter().chain(&environment::PROCESS);
     let known = known.chain(&environment::HONOURED);
     assert_eq!(rows, known.map(|name| (*name).to_owned()).collect());
 }
@@ -187,10 +179,7 @@ fn every_example_is_accepted() {
 #[test]
 fn the_schema_is_closed_and_described_everywhere() {
     let schema = schema();
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let definitions = schema["$defs"].as_object().unwrap();
     let root = ("root".to_owned(), schema.clone());
     let all = definitions.iter().chain([(&root.0, &root.1)]);

@@ -271,9 +271,7 @@ impl Deserr<Mistakes> for PolicyValue {
         match value {
             Value::String(text) => Ok(Self::Text(text)),
             Value::Map(map) => Ok(Self::Mapping(
-                map.into_iter()
-                    .map(|(key, value)| (key, value.into_value().into()))
-                    .collect(),
+                map.into_iter().map(|(key, value)| (key, value.into_value().into())).collect(),
             )),
             actual => {
                 let accepted = &[ValueKind::Map, ValueKind::String];
@@ -295,10 +293,8 @@ impl<T: Deserr<Mistakes>> Deserr<Mistakes> for Named<T> {
         at: ValuePointerRef<'_>,
     ) -> Result<Self, Mistakes> {
         let Value::Map(map) = value else {
-            let error = ErrorKind::IncorrectValueKind {
-                actual: value,
-                accepted: &[ValueKind::Map],
-            };
+            let error =
+                ErrorKind::IncorrectValueKind { actual: value, accepted: &[ValueKind::Map] };
             return Err(take_cf_content(Mistakes::error(None, error, at)));
         };
         let mut named = BTreeMap::new();

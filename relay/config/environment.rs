@@ -79,19 +79,14 @@ impl Environment {
     }
 
     /// A variable's value; an empty one counts as unset.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        let variables = variables
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         let asked_for = |(name, _): &(String, String)| {
             name.starts_with(PREFIX) || HONOURED.contains(&name.as_str())
         };
@@ -156,10 +151,7 @@ impl Origins {
 pub(super) fn document(environment: &Environment) -> Result<(Document, Origins), Mistakes> {
     let text = |name| environment.get(name).map(str::to_owned);
     let Some(roles) = environment.get(ROLE_ARN) else {
-        let why = if CONFIGURATION
-            .iter()
-            .any(|name| environment.get(name).is_some())
-        {
+        let why = if CONFIGURATION.iter().any(|name| environment.get(name).is_some()) {
             "missing; without a file it is the role to assume, or several with commas between"
         } else {
             "there is neither a file (--config or CREDENTIAL_RELAY_CONFIG) nor this variable with the role to assume"
@@ -187,20 +179,12 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
             file,
         }),
         chain: Some(chain.into_iter().map(Some).collect()),
-        access: Some(AccessDocument {
-            token_file: text(TOKEN_FILE),
-        }),
+        access: Some(AccessDocument { token_file: text(TOKEN_FILE) }),
         ..ProfileDocument::default()
     };
     let document = Document {
-        endpoint: Some(EndpointDocument {
-            listen: text(LISTEN),
-            ..EndpointDocument::default()
-        }),
-        admin: Some(AdminDocument {
-            listen: text(ADMIN_LISTEN),
-            socket: text(ADMIN_SOCKET),
-        }),
+        endpoint: Some(EndpointDocument { listen: text(LISTEN), ..EndpointDocument::default() }),
+        admin: Some(AdminDocument { listen: text(ADMIN_LISTEN), socket: text(ADMIN_SOCKET) }),
         profiles: Some(Named(BTreeMap::from([(name.to_owned(), profile)]))),
         ..Document::default()
     };
@@ -248,23 +232,17 @@ mod tests {
         ] {
             assert!(is_service_link(name), "{name}");
         }
-        for name in CONFIGURATION
-            .into_iter()
-            .chain(PROCESS)
-            .chain(["CREDENTIAL_RELAY_PORT_NAME"])
-        {
+        for name in CONFIGURATION.into_iter().chain(PROCESS).chain(["CREDENTIAL_RELAY_PORT_NAME"]) {
             assert!(!is_service_link(name), "{name}");
         }
     }
 
     #[test]
     fn keys_are_not_kept() {
-        let environment: Environment = [
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ("AWS_REGION", "eu-west-1"),
-        ]
-        .into_iter()
-        .collect();
+        let environment: Environment =
+            [("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "eu-west-1")]
+                .into_iter()
+                .collect();
         assert!(!format!("{environment:?}").contains("secret"));
         assert_eq!(environment.get("AWS_REGION"), Some("eu-west-1"));
     }

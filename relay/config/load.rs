@@ -71,9 +71,7 @@ fn read(path: &Path) -> Result<String, String> {
     };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(why)?;
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(why)?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(why)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err("it is larger than 1 MiB".to_owned());
     }
@@ -124,10 +122,9 @@ fn yaml(text: &str) -> Result<serde_json::Value, Mistakes> {
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options(text, options) {
-        Ok(serde_json::Value::Null) => Err(Mistakes::one(
-            Place::File,
-            "empty; at least one profile is needed",
-        )),
+        Ok(serde_json::Value::Null) => {
+            Err(Mistakes::one(Place::File, "empty; at least one profile is needed"))
+        }
         Ok(value) => Ok(value),
         Err(error) => Err(Mistakes::one(Place::File, not_yaml(&error))),
     }
@@ -202,20 +199,13 @@ profiles:
         assert_eq!(config.endpoint.hosts, ["169.254.170.23", "relay.internal"]);
         assert_eq!(config.admin.listen.to_string(), "0.0.0.0:9532");
         let profile = &config.profiles["payments"];
-        assert_eq!(
-            profile.source,
-            Source::File {
-                path: "/etc/base.json".into()
-            }
-        );
+        assert_eq!(profile.source, Source::File { path: "/etc/base.json".into() });
         assert_eq!(profile.long_lived_keys, LongLivedKeys::Refused);
         assert_eq!(
             profile.access.token_file.to_str(),
             Some("/run/credential-relay/payments/token")
         );
-        let [hub, spoke] = &profile.chain[..] else {
-            panic!("{:?}", profile.chain)
-        };
+        let [hub, spoke] = &profile.chain[..] else { panic!("{:?}", profile.chain) };
         assert_eq!(hub.session_name.as_str(), "payments-api-x2x4z");
         assert_eq!(hub.external_id.as_deref(), Some("0123"));
         assert_eq!(hub.duration, Duration::from_secs(12 * 3600));
@@ -224,10 +214,7 @@ profiles:
             value: value.to_owned(),
             transitive,
         };
-        let tags = [
-            tag("pod", "api-x2x4z", false),
-            tag("team", "payments", true),
-        ];
+        let tags = [tag("pod", "api-x2x4z", false), tag("team", "payments", true)];
         assert_eq!(hub.tags, tags);
         let policy = r#"{"Statement":[],"Version":"2012-10-17"}"#;
         assert_eq!(hub.policy.as_ref().unwrap().as_str(), policy);
@@ -258,18 +245,13 @@ profiles:
                 ("CREDENTIAL_RELAY_EXTERNAL_ID", "for-the-last"),
                 ("CREDENTIAL_RELAY_DURATION", "30m"),
                 ("CREDENTIAL_RELAY_SERVICE_HOST", "10.0.0.1"),
-                (
-                    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-                    "http://127.0.0.1:9531/v1/credentials",
-                ),
+                ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9531/v1/credentials"),
             ]),
         )
         .unwrap();
         let profile = &config.profiles["default"];
         assert_eq!(profile.source, Source::Environment);
-        let [hub, spoke] = &profile.chain[..] else {
-            panic!("{:?}", profile.chain)
-        };
+        let [hub, spoke] = &profile.chain[..] else { panic!("{:?}", profile.chain) };
         assert_eq!(hub.external_id, None);
         assert_eq!(hub.session_name.as_str(), "credential-relay-default");
         assert_eq!(spoke.external_id.as_deref(), Some("for-the-last"));

@@ -76,11 +76,7 @@ impl Place {
 impl From<ValuePointerRef<'_>> for Place {
     fn from(at: ValuePointerRef<'_>) -> Self {
         let at = path(at);
-        if at.is_empty() {
-            Self::File
-        } else {
-            Self::Setting(at)
-        }
+        if at.is_empty() { Self::File } else { Self::Setting(at) }
     }
 }
 
@@ -132,10 +128,7 @@ impl Mistakes {
 
     /// Notes one more.
     pub(super) fn add(&mut self, place: impl Into<Place>, what: impl Into<String>) {
-        self.0.push(Mistake {
-            place: place.into(),
-            what: what.into(),
-        });
+        self.0.push(Mistake { place: place.into(), what: what.into() });
     }
 
     /// Takes in those of another check.
@@ -180,12 +173,10 @@ impl Mistakes {
             let Some((last, holders)) = at.split_last() else {
                 continue;
             };
-            let holder = holders
-                .iter()
-                .try_fold(&mut *document, |value, step| match step {
-                    Step::Key(key) => value.get_mut(key),
-                    Step::Index(index) => value.get_mut(index),
-                });
+            let holder = holders.iter().try_fold(&mut *document, |value, step| match step {
+                Step::Key(key) => value.get_mut(key),
+                Step::Index(index) => value.get_mut(index),
+            });
             match (holder, last) {
                 (Some(serde_json::Value::Object(map)), Step::Key(key)) => {
                     map.remove(key);
@@ -352,9 +343,7 @@ fn one_of(known: &[&str]) -> String {
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-', ' '], "");
     let given = plain(name);
-    if let Some((_, here)) = KNOWN_ELSEWHERE
-        .iter()
-        .find(|(other, _)| plain(other) == given)
+    if let Some((_, here)) = KNOWN_ELSEWHERE.iter().find(|(other, _)| plain(other) == given)
         && let Some(near) = known.iter().find(|known| *known == here)
     {
         return Some(near);
@@ -373,13 +362,7 @@ mod tests {
 
     #[test]
     fn the_name_that_was_meant_is_found() {
-        let known = [
-            "role_arn",
-            "session_name",
-            "duration",
-            "token_file",
-            "policy",
-        ];
+        let known = ["role_arn", "session_name", "duration", "token_file", "policy"];
         for (name, near) in [
             ("roleArn", Some("role_arn")),
             ("role-arn", Some("role_arn")),
@@ -397,10 +380,7 @@ mod tests {
     #[test]
     fn what_may_be_a_secret_is_told_by_its_length() {
         assert_eq!(told("role_arn"), "role_arn");
-        assert_eq!(
-            told("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-            "[a key of 40 characters]"
-        );
+        assert_eq!(told("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "[a key of 40 characters]");
         assert_eq!(told("a key: 1"), "[a key of 8 characters]");
     }
 
@@ -419,10 +399,7 @@ mod tests {
     fn a_long_report_is_bounded() {
         let mut mistakes = Mistakes::default();
         for number in 0..60 {
-            mistakes.add(
-                ValuePointerRef::Origin.push_key("a").push_index(number),
-                "x",
-            );
+            mistakes.add(ValuePointerRef::Origin.push_key("a").push_index(number), "x");
         }
         let report = mistakes.to_string();
         assert!(report.ends_with("\n  a[49]: x\n  and 10 more"), "{report}");

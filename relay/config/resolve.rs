@@ -16,6 +16,7 @@ use super::environment::{Environment, Origins};
 use super::mistakes::{Mistake, Mistakes, Place, shape};
 use super::values::{self, ProfileName};
 use super::{Access, Admin, Config, Endpoint, LongLivedKeys, Profile, Source};
+use sts::Defaults;
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
 pub(super) const ADMIN_LISTEN: &str = "0.0.0.0:9532";
@@ -27,10 +28,7 @@ pub(super) const MAX_CONNECTIONS: u64 = 512;
 const LONGEST_SOCKET: usize = 107;
 
 /// The addresses that the endpoint answers to in any case.
-const ALWAYS: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
+const ALWAYS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 const ROOT: ValuePointerRef<'static> = ValuePointerRef::Origin;
 
@@ -45,22 +43,12 @@ pub(super) fn resolve(
     environment: &Environment,
     mistakes: Mistakes,
 ) -> Result<Config, Mistakes> {
-    let mut resolver = Resolver {
-        environment,
-        mistakes,
-        warnings: Mistakes::default(),
-    };
+    let mut resolver = Resolver { environment, mistakes, warnings: Mistakes::default() };
     let config = resolver.config(document);
-    let Resolver {
-        mistakes, warnings, ..
-    } = resolver;
+    let Resolver { mistakes, warnings, .. } = resolver;
     match config {
         Some(config) if mistakes.is_empty() => Ok(Config {
-            warnings: warnings
-                .named(origins)
-                .iter()
-                .map(Mistake::to_string)
-                .collect(),
+            warnings: warnings.named(origins).iter().map(Mistake::to_string).collect(),
             ..config
         }),
         _ => Err(mistakes.named(origins).in_order()),
@@ -80,13 +68,15 @@ impl Resolver<'_> {
         if let (Some(endpoint), Some(admin)) = (&endpoint, &admin) {
             self.check_listeners(endpoint, admin);
         }
-        let profiles = self.profiles(document);
+        let defaults = self.sts_defaults(document);
+        let profiles = self.profiles(document, &defaults);
         let endpoint = endpoint?;
         self.warn_of_loop(&endpoint);
         Some(Config {
             endpoint,
             admin: admin?,
             profiles,
+            sts: defaults.everywhere(),
             warnings: Vec::new(),
         })
     }
@@ -161,39 +151,22 @@ impl Resolver<'_> {
             let what = format!("the number {connections}; 16 to 65535 connections can be allowed");
             self.mistakes.add(at.push_key("max_connections"), what);
         }
-        Some(Endpoint {
-            listen,
-            hosts,
-            max_connections: usize::try_from(connections).ok()?,
-        })
+        Some(Endpoint { listen, hosts, max_connections: usize::try_from(connections).ok()? })
     }
 
     fn admin(&mut self, document: &Document) -> Option<Admin> {
         let at = ROOT.push_key("admin");
         let given = document.admin.as_ref();
         let text = given.and_then(|given| given.listen.as_deref());
-        let listen = self.read(
-            text.unwrap_or(ADMIN_LISTEN),
-            at.push_key("listen"),
-            values::listen,
-        );
+        let listen = self.read(text.unwrap_or(ADMIN_LISTEN), at.push_key("listen"), values::listen);
         let text = given.and_then(|given| given.socket.as_deref());
-        let socket = self.read(
-            text.unwrap_or(ADMIN_SOCKET),
-            at.push_key("socket"),
-            |text| {
-                if text.len() > LONGEST_SOCKET {
-                    return Err(format!(
-                        "a socket's path has {LONGEST_SOCKET} bytes at most"
-                    ));
-                }
-                values::absolute_path(text)
-            },
-        );
-        Some(Admin {
-            listen: listen?,
-            socket: socket?,
-        })
+        let socket = self.read(text.unwrap_or(ADMIN_SOCKET), at.push_key("socket"), |text| {
+            if text.len() > LONGEST_SOCKET {
+                return Err(format!("a socket's path has {LONGEST_SOCKET} bytes at most"));
+            }
+            values::absolute_path(text)
+        });
+        Some(Admin { listen: listen?, socket: socket? })
     }
 
     fn check_listeners(&mut self, endpoint: &Endpoint, admin: &Admin) {
@@ -210,24 +183,26 @@ impl Resolver<'_> {
             && clash(endpoint.ip(), admin.ip())
         {
             let what = format!("port {} is endpoint.listen's already", admin.port());
-            self.mistakes
-                .add(ROOT.push_key("admin").push_key("listen"), what);
+            self.mistakes.add(ROOT.push_key("admin").push_key("listen"), what);
         }
     }
 
-    fn profiles(&mut self, document: &Document) -> BTreeMap<ProfileName, Profile> {
+    fn profiles(
+        &mut self,
+        document: &Document,
+        defaults: &Defaults,
+    ) -> BTreeMap<ProfileName, Profile> {
         let at = ROOT.push_key("profiles");
         let given = document.profiles.as_ref().map(|named| &named.0);
         if given.is_none_or(BTreeMap::is_empty) {
             self.missing(at, "missing; at least one profile is needed");
         }
-        let defaults = self.sts_defaults(document);
         let mut profiles = BTreeMap::new();
         let mut token_files = BTreeMap::new();
         for (name, given) in given.into_iter().flatten() {
             let at = at.push_key(name);
             let read = name.parse::<ProfileName>();
-            let profile = self.profile(read.as_ref().ok(), given, at, &defaults);
+            let profile = self.profile(read.as_ref().ok(), given, at, defaults);
             // Only now, since what is missing within a setting that is wrong is not told.
             let name = self.read(name, at, |_| read);
             let (Some(name), Some(profile)) = (name, profile) else {
@@ -238,8 +213,7 @@ impl Resolver<'_> {
                 let what = format!(
                     "profile {first} has the same file; each needs its own, since a token says which profile is meant"
                 );
-                self.mistakes
-                    .add(at.push_key("access").push_key("token_file"), what);
+                self.mistakes.add(at.push_key("access").push_key("token_file"), what);
             }
             profiles.insert(name, profile);
         }
@@ -252,32 +226,25 @@ impl Resolver<'_> {
         name: Option<&ProfileName>,
         given: &ProfileDocument,
         at: ValuePointerRef<'_>,
-        defaults: &sts::Defaults,
+        defaults: &Defaults,
     ) -> Option<Profile> {
         let source = self.source(given, at.push_key("source"));
         let shown = name.map_or("default", ProfileName::as_str);
         let chain = self.chain(shown, given, at.push_key("chain"), defaults);
         let long_lived_keys = self.long_lived_keys(given, at);
-        let text = given
-            .access
-            .as_ref()
-            .and_then(|access| access.token_file.as_deref());
+        let text = given.access.as_ref().and_then(|access| access.token_file.as_deref());
         let token_file = match text {
             Some(text) => {
                 let at = at.push_key("access");
                 self.read(text, at.push_key("token_file"), values::absolute_path)
             }
-            None => Some(PathBuf::from(format!(
-                "/run/credential-relay/{shown}/token"
-            ))),
+            None => Some(PathBuf::from(format!("/run/credential-relay/{shown}/token"))),
         };
         Some(Profile {
             source: source?,
             chain: chain?,
             long_lived_keys,
-            access: Access {
-                token_file: token_file?,
-            },
+            access: Access { token_file: token_file? },
         })
     }
 
@@ -304,8 +271,7 @@ impl Resolver<'_> {
                 None
             }
             (Some(_), Some(_)) => {
-                self.mistakes
-                    .add(at, "environment and file are both there; keep one");
+                self.mistakes.add(at, "environment and file are both there; keep one");
                 None
             }
         }
@@ -319,33 +285,26 @@ impl Resolver<'_> {
         let at_chain = at.push_key("chain");
         let at = at.push_key("serve_long_lived_keys");
         let served = given.serve_long_lived_keys == Some(true);
+        // A file may hold a session with its expiry; what it holds is seen when it is read.
+        let of_environment =
+            given.source.as_ref().is_some_and(|source| source.environment.is_some());
         let chained = given.chain.as_ref().is_some_and(|chain| !chain.is_empty());
         if chained && served {
-            self.mistakes.add(
-                at,
-                "true; with a chain only its sessions are served, so remove it",
-            );
-        } else if !chained && !served && !self.mistakes.touch(at_chain) {
+            self.mistakes.add(at, "true; with a chain only its sessions are served, so remove it");
+        } else if !chained && !served && of_environment && !self.mistakes.touch(at_chain) {
             self.missing(
                 at,
-                "not true; without a chain the keys of the source are served as they are, and long-lived \
-                 ones break several SDKs: add a chain, or set this to true",
+                "not true; without a chain the keys of the environment are served as they are, and \
+                 without an expiry they break several SDKs: add a chain, or set this to true",
             );
         }
-        if served {
-            LongLivedKeys::Served
-        } else {
-            LongLivedKeys::Refused
-        }
+        if served { LongLivedKeys::Served } else { LongLivedKeys::Refused }
     }
 
     /// The relay does not ask itself, whatever its environment says; but somebody meant something.
     fn warn_of_loop(&mut self, endpoint: &Endpoint) {
         const VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-        let uri = self
-            .environment
-            .get(VARIABLE)
-            .and_then(|uri| uri.parse().ok());
+        let uri = self.environment.get(VARIABLE).and_then(|uri| uri.parse().ok());
         if uri.is_some_and(|uri| leads_to(&uri, endpoint.listen)) {
             let what = "it leads to the relay itself; set it for the application's container alone";
             self.warnings.add(Place::variable(VARIABLE), what);

@@ -18,12 +18,7 @@ enum Placeholder {
 }
 
 impl Placeholder {
-    const ALL: [Self; 4] = [
-        Self::Pod,
-        Self::Namespace,
-        Self::ServiceAccount,
-        Self::Profile,
-    ];
+    const ALL: [Self; 4] = [Self::Pod, Self::Namespace, Self::ServiceAccount, Self::Profile];
     const NAMES: [&str; 4] = ["pod", "namespace", "service_account", "profile"];
 
     /// What must remain of it. A pod of a Deployment ends in its ReplicaSet's hash and its own, 16
@@ -61,11 +56,9 @@ impl<'a> Pod<'a> {
         let (value, variable, field) = match placeholder {
             Placeholder::Pod => (self.name, "POD_NAME", "metadata.name"),
             Placeholder::Namespace => (self.namespace, "POD_NAMESPACE", "metadata.namespace"),
-            Placeholder::ServiceAccount => (
-                self.service_account,
-                "POD_SERVICE_ACCOUNT",
-                "spec.serviceAccountName",
-            ),
+            Placeholder::ServiceAccount => {
+                (self.service_account, "POD_SERVICE_ACCOUNT", "spec.serviceAccountName")
+            }
             Placeholder::Profile => (Some(self.profile), "", ""),
         };
         value.ok_or_else(|| {
@@ -109,8 +102,7 @@ impl Template {
     /// # Errors
     /// What to set so that each placeholder stands for something.
     pub(super) fn fill(&self, pod: &Pod<'_>) -> Result<String, String> {
-        self.pieces(pod)
-            .map(|pieces| pieces.into_iter().map(|(_, text)| text).collect())
+        self.pieces(pod).map(|pieces| pieces.into_iter().map(|(_, text)| text).collect())
     }
 
     /// Fills it in for a session's name: what STS does not allow in the values becomes `-`, and
@@ -157,11 +149,7 @@ impl Template {
                 },
             }
         }
-        if unset.is_empty() {
-            Ok(pieces)
-        } else {
-            Err(unset.join("; "))
-        }
+        if unset.is_empty() { Ok(pieces) } else { Err(unset.join("; ")) }
     }
 }
 
@@ -218,10 +206,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_in() {
-        assert_eq!(
-            template("a-{namespace}-{profile}").fill(&POD).unwrap(),
-            "a-payments-main"
-        );
+        assert_eq!(template("a-{namespace}-{profile}").fill(&POD).unwrap(), "a-payments-main");
         assert_eq!(template("plain").fill(&POD).unwrap(), "plain");
         assert_eq!(
             template("{service_account}").fill(&POD).unwrap_err(),
@@ -250,45 +235,21 @@ mod tests {
     #[test]
     fn a_session_name_by_default_is_what_is_known() {
         let name = |pod: &Pod<'_>| {
-            Template::of_session_name(pod)
-                .fill_session_name(pod)
-                .unwrap()
-                .to_string()
+            Template::of_session_name(pod).fill_session_name(pod).unwrap().to_string()
         };
         assert_eq!(name(&POD), "payments-payments-api-7c9d8b6f5d-x2x4z-main");
-        assert_eq!(
-            name(&Pod {
-                namespace: None,
-                ..POD
-            }),
-            "payments-api-7c9d8b6f5d-x2x4z-main"
-        );
-        assert_eq!(
-            name(&Pod {
-                namespace: None,
-                name: None,
-                ..POD
-            }),
-            "credential-relay-main"
-        );
+        assert_eq!(name(&Pod { namespace: None, ..POD }), "payments-api-7c9d8b6f5d-x2x4z-main");
+        assert_eq!(name(&Pod { namespace: None, name: None, ..POD }), "credential-relay-main");
     }
 
     #[test]
     fn a_session_name_is_cut_and_keeps_the_end_of_the_pod() {
         let namespace = "n".repeat(63);
-        let pod = Pod {
-            namespace: Some(&namespace),
-            ..POD
-        };
-        let name = Template::of_session_name(&pod)
-            .fill_session_name(&pod)
-            .unwrap();
+        let pod = Pod { namespace: Some(&namespace), ..POD };
+        let name = Template::of_session_name(&pod).fill_session_name(&pod).unwrap();
         assert_eq!(name.as_str().len(), 64);
         assert!(name.as_str().ends_with("7c9d8b6f5d-x2x4z-main"), "{name}");
-        let pod = Pod {
-            name: Some("a b/ü"),
-            ..POD
-        };
+        let pod = Pod { name: Some("a b/ü"), ..POD };
         let name = template("{pod}").fill_session_name(&pod).unwrap();
         assert_eq!(name.as_str(), "a-b--");
     }

@@ -113,7 +113,7 @@ impl FromStr for Region {
             *area == "eusc" || places.first().is_some_and(|p| p.starts_with("iso"));
         if other_partition {
             return Err(
-                "this region's partition is not known; aws, aws-cn and aws-us-gov are".to_owned(),
+                "this region's partition is not known; aws, aws-cn and aws-us-gov are".to_owned()
             );
         }
         if area.len() != 2
@@ -146,13 +146,7 @@ impl FromStr for SessionName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        within(
-            text,
-            2,
-            Self::LONGEST,
-            Self::allows,
-            "A-Z a-z 0-9 _ + = , . @ -",
-        )?;
+        within(text, 2, Self::LONGEST, Self::allows, "A-Z a-z 0-9 _ + = , . @ -")?;
         Ok(Self(text.into()))
     }
 }
@@ -191,6 +185,11 @@ pub struct StsEndpoint(Box<str>);
 text!(StsEndpoint);
 
 impl StsEndpoint {
+    /// Whether it is spoken to without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
+    }
+
     /// Whether what is sent stays unread on its way: by TLS, or because it never leaves this
     /// machine (or its link, where metadata services live).
     pub fn is_private(&self) -> bool {
@@ -225,9 +224,7 @@ impl FromStr for StsEndpoint {
         if authority.host().is_empty()
             || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0)
         {
-            return Err(format!(
-                "the host is empty or the port is not 1 to 65535; {RIGHT}"
-            ));
+            return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
         }
         Ok(Self(text.into()))
     }
@@ -257,7 +254,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
         return Err(
-            "an absolute path of a file is wanted, such as /run/credential-relay/token".to_owned(),
+            "an absolute path of a file is wanted, such as /run/credential-relay/token".to_owned()
         );
     }
     Ok(PathBuf::from(text))
@@ -270,13 +267,7 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
 pub(super) fn host(text: &str) -> Result<String, String> {
     let dns = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if text.parse::<IpAddr>().is_err() {
-        within(
-            text,
-            1,
-            253,
-            dns,
-            "A-Z a-z 0-9 . - (a port is not compared, so leave it out)",
-        )?;
+        within(text, 1, 253, dns, "A-Z a-z 0-9 . - (a port is not compared, so leave it out)")?;
     }
     Ok(text.to_ascii_lowercase())
 }
@@ -293,10 +284,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         let Some((count, after)) = rest.split_once(unit) else {
             continue;
         };
-        let count = count
-            .bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| count.parse::<u64>().ok());
+        let count = count.bytes().all(|b| b.is_ascii_digit()).then(|| count.parse::<u64>().ok());
         let part = count.flatten().and_then(|count| count.checked_mul(seconds));
         total = part.and_then(|part| total.checked_add(part)).ok_or(RIGHT)?;
         rest = after;
@@ -315,11 +303,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn told(duration: Duration) -> String {
     let total = duration.as_secs();
     let mut text = String::new();
-    for (count, unit) in [
-        (total / 3600, 'h'),
-        (total / 60 % 60, 'm'),
-        (total % 60, 's'),
-    ] {
+    for (count, unit) in [(total / 3600, 'h'), (total / 60 % 60, 'm'), (total % 60, 's')] {
         if count > 0 || (unit == 's' && text.is_empty()) {
             text.push_str(&count.to_string());
             text.push(unit);
@@ -444,11 +428,7 @@ mod tests {
             ("http://localstack:4566", false),
             ("http://localhost.example.com", false),
         ] {
-            assert_eq!(
-                text.parse::<StsEndpoint>().map(|e| e.is_private()),
-                Ok(private),
-                "{text}"
-            );
+            assert_eq!(text.parse::<StsEndpoint>().map(|e| e.is_private()), Ok(private), "{text}");
         }
         for text in [
             "",

@@ -14,6 +14,7 @@ use crate::config::document::{HopDocument, PolicyValue, ProfileDocument};
 use crate::config::mistakes::{shape, told};
 use crate::config::template::{Pod, Template};
 use crate::config::values::{self, PolicyArn, PolicyDocument, SessionName, Tag};
+use crate::schedule;
 
 /// Tags of a session, and managed policies: AssumeRole's API reference.
 const MOST_TAGS: usize = 50;
@@ -123,12 +124,10 @@ impl Resolver<'_> {
     ) -> Option<SessionName> {
         let at = at.push_key("session_name");
         match &given.session_name {
-            Some(text) => self.read(text, at, |text| {
-                text.parse::<Template>()?.fill_session_name(pod)
-            }),
-            None => self.read("", at, |_| {
-                Template::of_session_name(pod).fill_session_name(pod)
-            }),
+            Some(text) => {
+                self.read(text, at, |text| text.parse::<Template>()?.fill_session_name(pod))
+            }
+            None => self.read("", at, |_| Template::of_session_name(pod).fill_session_name(pod)),
         }
     }
 
@@ -159,7 +158,7 @@ impl Resolver<'_> {
             return values::LONGEST_CHAINED;
         }
         if duration < SHORT {
-            let every = renewed_every(duration);
+            let every = duration.saturating_sub(schedule::renew_when_left(duration));
             let what = format!(
                 "{} is short: it is renewed every {}, which takes {:.1} calls to STS an hour for each pod; \
                  1h takes 2.0",
@@ -182,10 +181,7 @@ impl Resolver<'_> {
         let empty = BTreeMap::new();
         let given_tags = given.tags.as_ref().map_or(&empty, |tags| &tags.0);
         if given_tags.len() > MOST_TAGS {
-            let what = format!(
-                "a mapping of {}; {MOST_TAGS} tags at most",
-                given_tags.len()
-            );
+            let what = format!("a mapping of {}; {MOST_TAGS} tags at most", given_tags.len());
             self.mistakes.add(tags_at, what);
         }
         let mut seen: Vec<String> = Vec::new();
@@ -195,8 +191,7 @@ impl Resolver<'_> {
             let _ = self.read(key, at, Tag::check_key);
             let lower = key.to_lowercase();
             if seen.contains(&lower) {
-                self.mistakes
-                    .add(at, "the key stands twice: STS compares keys without case");
+                self.mistakes.add(at, "the key stands twice: STS compares keys without case");
             }
             if chain.transitive.contains(&lower) {
                 self.mistakes
@@ -208,17 +203,11 @@ impl Resolver<'_> {
                 Tag::check_value(&value).map(|()| value)
             });
             let transitive = false;
-            tags.extend(value.map(|value| Tag {
-                key: key.clone(),
-                value,
-                transitive,
-            }));
+            tags.extend(value.map(|value| Tag { key: key.clone(), value, transitive }));
         }
         self.transitive(given, at, &mut tags);
         let transitive = tags.iter().filter(|tag| tag.transitive);
-        chain
-            .transitive
-            .extend(transitive.map(|tag| tag.key.to_lowercase()));
+        chain.transitive.extend(transitive.map(|tag| tag.key.to_lowercase()));
         tags
     }
 
@@ -281,43 +270,12 @@ impl Resolver<'_> {
         let at = at.push_key("policy_arns");
         let items = self.items(given.policy_arns.as_ref(), at);
         if items.len() > MOST_POLICY_ARNS {
-            let what = format!(
-                "a list of {}; {MOST_POLICY_ARNS} policies at most",
-                items.len()
-            );
+            let what = format!("a list of {}; {MOST_POLICY_ARNS} policies at most", items.len());
             self.mistakes.add(at, what);
         }
         let read = |(number, text): (usize, &String)| {
             self.read(text, at.push_index(number), PolicyArn::from_str)
         };
         items.into_iter().filter_map(read).collect()
-    }
-}
-
-/// How often credentials of this lifetime are renewed, without jitter (endpoint-contract
-/// section 5; hops live for 15 minutes at least).
-fn renewed_every(lifetime: Duration) -> Duration {
-    let left = if lifetime < SHORT {
-        Duration::from_secs(25 * 60).min(lifetime * 4 / 5)
-    } else {
-        lifetime / 2
-    };
-    lifetime.saturating_sub(left)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn renewals_are_as_the_contract_says() {
-        for (lifetime, every) in [(15, 3), (30, 6), (40, 15), (60, 30), (720, 360)] {
-            let minutes = |count: u64| Duration::from_secs(count * 60);
-            assert_eq!(
-                renewed_every(minutes(lifetime)),
-                minutes(every),
-                "{lifetime}"
-            );
-        }
     }
 }

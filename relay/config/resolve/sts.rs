@@ -23,6 +23,19 @@ pub(super) struct Defaults {
     ca_cert: Option<PathBuf>,
 }
 
+impl Defaults {
+    /// Them alone, where they are whole.
+    pub(super) fn everywhere(self) -> Option<Sts> {
+        Some(Sts {
+            region: self.region?,
+            endpoint: self.endpoint,
+            fips: self.fips,
+            dual_stack: self.dual_stack,
+            ca_cert: self.ca_cert,
+        })
+    }
+}
+
 impl Resolver<'_> {
     pub(super) fn sts_defaults(&mut self, document: &Document) -> Defaults {
         let at = ROOT.push_key("sts");
@@ -96,11 +109,7 @@ impl Resolver<'_> {
         let own = given.endpoint.as_deref();
         let own = own.map(|text| self.read(text, at.push_key("endpoint"), StsEndpoint::from_str));
         if let Some(Some(endpoint)) = &own {
-            self.check_private(
-                endpoint,
-                defaults.allow_insecure,
-                at.push_key("endpoint").into(),
-            );
+            self.check_private(endpoint, defaults.allow_insecure, at.push_key("endpoint").into());
         }
         let fips = given.fips.unwrap_or(defaults.fips);
         let dual_stack = given.dual_stack.unwrap_or(defaults.dual_stack);
@@ -153,8 +162,7 @@ impl Resolver<'_> {
             (None, Some(text)) if asked => self
                 .read(text, Place::variable(variable), |text| {
                     let text = text.to_ascii_lowercase();
-                    text.parse::<bool>()
-                        .map_err(|_| "true or false was expected")
+                    text.parse::<bool>().map_err(|_| "true or false was expected")
                 })
                 .unwrap_or(false),
             (None, _) => false,

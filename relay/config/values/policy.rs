@@ -50,15 +50,11 @@ impl FromStr for PolicyArn {
             return Err(format!("not a managed policy; {RIGHT}"));
         }
         if account != "aws" {
-            account
-                .parse::<AccountId>()
-                .map_err(|error| error.to_string())?;
+            account.parse::<AccountId>().map_err(|error| error.to_string())?;
         }
         Ok(Self {
             text: text.into(),
-            partition: partition
-                .parse()
-                .map_err(|error: ArnError| error.to_string())?,
+            partition: partition.parse().map_err(|error: ArnError| error.to_string())?,
         })
     }
 }
@@ -93,10 +89,7 @@ impl PolicyDocument {
             ));
         }
         // STS's own pattern for it: tab, line ends, and U+0020 to U+00FF.
-        if !text
-            .chars()
-            .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}'))
-        {
+        if !text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}')) {
             return Err("STS takes no characters beyond Latin-1 in it".to_owned());
         }
         Ok(Self(text.into()))
@@ -132,10 +125,7 @@ mod tests {
 
     #[test]
     fn policies_are_objects_with_a_statement() {
-        for text in [
-            r#"{"Statement":[]}"#,
-            r#" {"Version":"2012-10-17","Statement":{}} "#,
-        ] {
+        for text in [r#"{"Statement":[]}"#, r#" {"Version":"2012-10-17","Statement":{}} "#] {
             assert_eq!(text.parse::<PolicyDocument>().unwrap().as_str(), text);
         }
         let long = format!(r#"{{"Statement":"{}"}}"#, "x".repeat(2048));
@@ -155,10 +145,9 @@ mod tests {
 
     #[test]
     fn policy_arns_are_read() {
-        for text in [
-            "arn:aws:iam::aws:policy/ReadOnlyAccess",
-            "arn:aws-cn:iam::111122223333:policy/a/b",
-        ] {
+        for text in
+            ["arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws-cn:iam::111122223333:policy/a/b"]
+        {
             assert_eq!(text.parse::<PolicyArn>().unwrap().as_str(), text);
         }
         for text in [
