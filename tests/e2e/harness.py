@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -146,7 +147,9 @@ class Relay:
         self.aws = aws
         self.folder = folder
         self.config = folder / "relay.yaml"
-        self.socket = folder / "admin.sock"
+        # A socket's path has room for about 100 characters, less than a test's own folder may take.
+        self._run = tempfile.TemporaryDirectory(prefix="relay-")
+        self.socket = Path(self._run.name) / "admin.sock"
         self.heard = []
         self._log = folder / "relay.log"
         base = folder / "base.json"
@@ -194,7 +197,11 @@ class Relay:
                 stdout=log,
                 stderr=log,
             )
-        listening = wait_for(self._listening, lambda: f"the relay listens\n{self.log()[-4000:]}")
+        try:
+            listening = wait_for(self._listening, lambda: f"the relay listens\n{self.log()[-4000:]}")
+        except BaseException:
+            self.stop()
+            raise
         self.endpoint, self.admin = listening["endpoint"], listening["admin"]
 
     def _listening(self):
@@ -275,6 +282,8 @@ class Relay:
             self._process.kill()
             self._process.wait()
             return None, time.monotonic() - began
+        finally:
+            self._run.cleanup()
 
     def leaks(self):
         """Pieces of secrets in what the relay was heard to say: at least WINDOW characters of one, also base64 or %-coded."""

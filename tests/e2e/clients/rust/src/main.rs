@@ -31,7 +31,11 @@ impl Intercept for NoteKey {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let header = context.request().headers().get("authorization").unwrap_or_default();
+        let header = context
+            .request()
+            .headers()
+            .get("authorization")
+            .unwrap_or_default();
         let key = header
             .split_once("Credential=")
             .and_then(|(_, scope)| scope.split_once('/'))
@@ -51,10 +55,13 @@ fn setting(name: &str, otherwise: usize) -> usize {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let wanted = setting("CLIENT_KEYS", 4);
-    let deadline = Instant::now() + Duration::from_secs(setting("CLIENT_DEADLINE_SECONDS", 90) as u64);
+    let deadline =
+        Instant::now() + Duration::from_secs(setting("CLIENT_DEADLINE_SECONDS", 90) as u64);
     let shared = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let keys = NoteKey::default();
-    let settings = aws_sdk_sts::config::Builder::from(&shared).interceptor(keys.clone()).build();
+    let settings = aws_sdk_sts::config::Builder::from(&shared)
+        .interceptor(keys.clone())
+        .build();
     let sts = aws_sdk_sts::Client::from_conf(settings);
     for calls in 1_usize.. {
         let identity = match sts.get_caller_identity().send().await {
@@ -69,7 +76,10 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         if Instant::now() > deadline {
-            eprintln!("deadline: {} of {wanted} keys in {calls} calls", keys.used());
+            eprintln!(
+                "deadline: {} of {wanted} keys in {calls} calls",
+                keys.used()
+            );
             return ExitCode::FAILURE;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
