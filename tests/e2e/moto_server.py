@@ -6,6 +6,7 @@ What it adds to moto, which by itself never ends a session and checks trust only
 
 * AssumeRole issues sessions of `--session-seconds`, whatever was asked for, and forgets each one when it expires:
   from then on its key is answered with ExpiredToken.
+* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
 * Each request, and each session that is issued or ends, is one JSON line in the journal. Each secret it issues is one
@@ -22,7 +23,9 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 import boto3
 from moto import settings
@@ -171,6 +174,24 @@ def tell_ended_keys_from_unknown_ones(sessions):
     access_control.IAMRequest._raise_invalid_access_key = refuse
 
 
+def shape_refusals_as_sts_does():
+    check = ActionAuthenticatorMixin._authenticate_and_authorize_action
+
+    def checked(self, request_type, resource="*"):
+        try:
+            check(self, request_type, resource)
+        except _RESTError as error:
+            if request_type is access_control.IAMRequest:
+                error.description = (
+                    '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
+                    f"<Code>{escape(error.error_type)}</Code><Message>{escape(error.message)}</Message></Error>"
+                    f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+                )
+            raise
+
+    ActionAuthenticatorMixin._authenticate_and_authorize_action = checked
+
+
 class Journalled:
     """WSGI middleware: one line for each request, written before its answer is finished."""
 
@@ -310,6 +331,7 @@ def main():
     sessions.install()
     enforce_trust_across_accounts()
     tell_ended_keys_from_unknown_ones(sessions)
+    shape_refusals_as_sts_does()
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     ActionAuthenticatorMixin.request_count = 0
     application.enabled = True
