@@ -27,7 +27,7 @@ unit: ## the Rust tests
 e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
 	cargo build --locked
 	tests/e2e/prepare
-	RELAY_BIN='$(target)/debug/credential-relay' "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+	RELAY_BIN='$(target)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint
