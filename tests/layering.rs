@@ -48,7 +48,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_smithy_types", &["chain", "sources"]),
     ("vaultrs", &["sources"]),
     ("rustls", &["chain", "sources"]),
-    ("hyper", &["listener", "endpoint", "admin", "cli", "dev"]),
+    // In config for its URLs alone.
+    ("hyper", &["listener", "endpoint", "admin", "cli", "config", "dev"]),
     ("tower", &["listener", "endpoint", "admin", "dev"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),
