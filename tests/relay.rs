@@ -17,6 +17,12 @@ mod dev;
 mod ends;
 #[path = "relay/harness.rs"]
 mod harness;
+#[path = "relay/leaks.rs"]
+mod leaks;
+#[path = "relay/misplaced.rs"]
+mod misplaced;
+#[path = "relay/panics.rs"]
+mod panics;
 #[path = "relay/search.rs"]
 mod search;
 #[path = "relay/serving.rs"]
