@@ -180,6 +180,9 @@ async fn answers_that_make_no_sense_are_never_served() {
             matches!(failure.cause, Cause::Transient | Cause::Unreachable),
             "{kind:?}: {failure:?}"
         );
+        if matches!(kind, FaultKind::Garbage | FaultKind::Outage) {
+            assert!(failure.reason.contains("in its place"), "{kind:?}: {failure}");
+        }
     }
     world.sts.faults().set(Vec::new());
     fetch(&mut source).await.unwrap();
