@@ -85,10 +85,7 @@ impl std::error::Error for Died {}
 ///
 /// # Errors
 /// If an address, an access token's file or a CA file cannot be had.
-pub fn build(
-    config: &Config,
-    clock: Clock,
-) -> Result<App, StartError> {
+pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
     let admin = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();

@@ -7,7 +7,8 @@ pub mod document;
 pub mod environment;
 pub mod load;
 pub mod mistakes;
-pub mod template;
+mod resolve;
+mod template;
 pub mod values;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,8 @@ pub struct Endpoint {
     /// Loopback or link-local, unless the operator allowed another. Where it is 127.0.0.1, the
     /// same port of `::1` is served too if it can be bound.
     pub listen: SocketAddr,
-    /// Names that a request's Host may have beside 127.0.0.1, localhost and ::1, in lower case.
+    /// Names that a request's Host may have beside 127.0.0.1, localhost and ::1: in lower case,
+    /// IPv6 addresses without brackets. The address of `listen` is among them.
     pub hosts: Vec<String>,
     /// Connections at one time; beyond it the one that has been idle longest is closed.
     pub max_connections: usize,
@@ -62,8 +64,19 @@ pub struct Profile {
     pub source: Source,
     /// The roles assumed from there on, in order; none serves the base itself.
     pub chain: Vec<Hop>,
+    /// What to do where the base is served and turns out to be long-lived.
+    pub long_lived_keys: LongLivedKeys,
     /// Who may ask for it.
     pub access: Access,
+}
+
+/// What to do with keys that have no session token or no expiry (endpoint-contract section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongLivedKeys {
+    /// They are not served; so it is for every profile with a chain.
+    Refused,
+    /// They are served as they are: the operator said so.
+    Served,
 }
 
 /// Where base credentials come from.

@@ -104,7 +104,10 @@ impl Keys {
             .fill(&mut random)
             .map_err(|_| io::Error::other("no random numbers for keys"))?;
         let text = |alphabet: &[u8; 32], bytes: &[u8]| {
-            bytes.iter().map(|byte| char::from(alphabet[usize::from(byte % 32)])).collect::<String>()
+            bytes
+                .iter()
+                .map(|byte| char::from(alphabet[usize::from(byte % 32)]))
+                .collect::<String>()
         };
         let (id, secret) = random.split_at(16);
         Ok(Self {
@@ -139,12 +142,7 @@ impl Folder {
         Ok(Self(path))
     }
 
-    fn fill(
-        &self,
-        keys: &Keys,
-        upstream: SocketAddr,
-        listen: SocketAddr,
-    ) -> io::Result<Files> {
+    fn fill(&self, keys: &Keys, upstream: SocketAddr, listen: SocketAddr) -> io::Result<Files> {
         let base = self.0.join("base.json");
         let document = serde_json::json!({
             "Version": 1,
@@ -179,12 +177,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The variables to paste, and what to try.
-fn greeting(
-    addresses: &Addresses,
-    upstream: SocketAddr,
-    files: &Files,
-    lifetime: u64,
-) -> String {
+fn greeting(addresses: &Addresses, upstream: SocketAddr, files: &Files, lifetime: u64) -> String {
     let endpoint = addresses.endpoint.first().map_or_else(String::new, ToString::to_string);
     format!(
         "\

@@ -138,9 +138,7 @@ impl<B> tower::Service<Request<B>> for Service {
             Ok(response) => Either::Left(std::future::ready(Ok(response))),
             Err(profile) => {
                 let inner = Arc::clone(&self.0);
-                Either::Right(Box::pin(
-                    async move { Ok(inner.hold(&profile, asked_at).await) },
-                ))
+                Either::Right(Box::pin(async move { Ok(inner.hold(&profile, asked_at).await) }))
             }
         }
     }
@@ -161,13 +159,11 @@ impl Inner {
             Err(refusal) => return refuse(None, refusal),
         };
         let directory = self.directory.borrow();
-        let profile = match directory.grant(
-            asked.profile,
-            asked.authorization.and_then(access::presented),
-        ) {
-            Ok(profile) => profile,
-            Err(refusal) => return refuse(directory.named(asked.profile), refusal),
-        };
+        let profile =
+            match directory.grant(asked.profile, asked.authorization.and_then(access::presented)) {
+                Ok(profile) => profile,
+                Err(refusal) => return refuse(directory.named(asked.profile), refusal),
+            };
         let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));
         if decision.may_change_soon() {
@@ -208,9 +204,7 @@ impl Inner {
             );
         }
         let response = wire::render(decision);
-        requests
-            .metrics
-            .answered(decision.index(), asked_at.elapsed());
+        requests.metrics.answered(decision.index(), asked_at.elapsed());
         response
     }
 }

@@ -56,11 +56,7 @@ pub struct Limits {
 impl Limits {
     /// A number of connections that no metric follows.
     pub fn uncounted(connections: usize) -> Self {
-        Self {
-            connections,
-            open: Gauge::default(),
-            evicted: Counter::default(),
-        }
+        Self { connections, open: Gauge::default(), evicted: Counter::default() }
     }
 }
 
@@ -130,11 +126,7 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            setting,
-            address,
-            cause,
-        } = self;
+        let Self { setting, address, cause } = self;
         write!(f, "{setting}: cannot listen on {address}: {cause}")?;
         f.write_str(match cause.kind() {
             io::ErrorKind::AddrInUse => {
@@ -161,19 +153,11 @@ impl std::error::Error for BindError {
 /// # Errors
 /// A [`BindError`] that names `setting`.
 pub fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    listen(address).map_err(|cause| BindError {
-        setting,
-        address,
-        cause,
-    })
+    listen(address).map_err(|cause| BindError { setting, address, cause })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     // Linux hands it on to every connection that is accepted, which saves a call for each.
     socket.set_nodelay(true)?;
@@ -287,9 +271,7 @@ mod tests {
     #[tokio::test]
     async fn accepted_connections_send_without_delay() {
         let listener = bind("endpoint.listen", ([127, 0, 0, 1], 0).into()).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = accept(&[listener]).await.unwrap();
         assert!(accepted.nodelay().unwrap());
     }
@@ -336,12 +318,7 @@ mod tests {
         let limits = Limits::uncounted(8);
         let (_trigger, signal) = crate::shutdown::channel();
         let started = tokio::time::Instant::now();
-        tokio::spawn(serve(
-            vec![Scripted(Mutex::new(script))],
-            Silent,
-            limits.clone(),
-            signal,
-        ));
+        tokio::spawn(serve(vec![Scripted(Mutex::new(script))], Silent, limits.clone(), signal));
         asking.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         asking.read_to_string(&mut answer).await.unwrap();

@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{Clock, Moment};
+use crate::config::LongLivedKeys;
 use crate::config::values::ProfileName;
-use crate::credential::{Credential, Validity};
+use crate::credential::{Credential, Session, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 use crate::sources::{Freshness, Source};
@@ -35,6 +36,8 @@ pub struct Rotation {
     pub profile: ProfileName,
     /// Where its credentials come from: a chain, or a source alone.
     pub source: Box<dyn Source>,
+    /// What to do with keys that no session token or no expiry goes with.
+    pub long_lived_keys: LongLivedKeys,
     /// Where they go.
     pub publisher: Publisher,
     /// The time.
@@ -95,6 +98,7 @@ impl Rotation {
             )),
         };
         fetched
+            .and_then(|credential| accept(credential, self.long_lived_keys))
             .and_then(|credential| Served::new(credential, self.clock.now()))
             .map(Arc::new)
             .map_err(Arc::new)
@@ -187,6 +191,27 @@ impl Rotation {
                 reply = self.publisher.asked() => return Woken::Asked(reply),
             }
         }
+    }
+}
+
+/// Refuses keys on which several SDKs fail, unless the operator wants them (endpoint-contract
+/// section 3).
+fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
+    let lacks = match (&credential.session, &credential.validity) {
+        (Session::Token(_), Validity::Until(_)) => return Ok(credential),
+        (Session::None, _) => "session token",
+        (Session::Token(_), Validity::Unlimited) => "expiry",
+    };
+    match long_lived {
+        LongLivedKeys::Served => Ok(credential),
+        LongLivedKeys::Refused => Err(Failure::new(
+            Cause::Misconfigured,
+            Stage::Relay,
+            format!(
+                "the keys {} have no {lacks}, on which several SDKs fail; add a chain, or set serve_long_lived_keys to true",
+                credential.access_key_id
+            ),
+        )),
     }
 }
 

@@ -20,7 +20,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "chain",
         &["arn", "clock", "config", "credential", "failure", "metrics", "schedule", "sources"],
     ),
-    ("rotation", &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"]),
+    (
+        "rotation",
+        &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"],
+    ),
     ("store", &["clock", "credential", "failure"]),
     (
         "endpoint",
@@ -132,10 +135,10 @@ fn every_module_imports_only_what_lies_before_it() {
         if ["lib", "main"].contains(&module.as_str()) || MAY_IMPORT_ALL.contains(&module.as_str()) {
             continue;
         }
-        let (_, allowed) = MAY_IMPORT
-            .iter()
-            .find(|(name, _)| name == module)
-            .unwrap_or_else(|| panic!("say in tests/layering.rs what relay/{module}.rs may import"));
+        let (_, allowed) =
+            MAY_IMPORT.iter().find(|(name, _)| name == module).unwrap_or_else(|| {
+                panic!("say in tests/layering.rs what relay/{module}.rs may import")
+            });
         for name in named_after(text, "crate") {
             if modules.contains_key(&name) {
                 assert!(
@@ -167,7 +170,8 @@ fn the_rules_have_no_cycle() {
 fn crates_stay_where_they_belong() {
     for (module, text) in modules() {
         for (name, homes) in CRATES {
-            let used = text.contains(&format!("{name}::")) || text.contains(&format!("use {name};"));
+            let used =
+                text.contains(&format!("{name}::")) || text.contains(&format!("use {name};"));
             assert!(
                 !used || homes.contains(&module.as_str()),
                 "relay/{module} uses the crate {name}, which belongs to {homes:?}"

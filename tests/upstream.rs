@@ -85,10 +85,7 @@ fn hub(
     client: &Client,
     world: &World,
 ) -> aws_sdk_sts::operation::assume_role::builders::AssumeRoleFluentBuilder {
-    client
-        .assume_role()
-        .role_arn(&world.hub_role_arn)
-        .role_session_name("test")
+    client.assume_role().role_arn(&world.hub_role_arn).role_session_name("test")
 }
 
 #[tokio::test]
@@ -140,11 +137,7 @@ async fn a_session_ends_by_the_upstreams_clock() {
     let world = serve(&sts).await;
     let client = calls::client(&world, &world.base);
     let before = manual.clock().now().wall;
-    let answer = hub(&client, &world)
-        .duration_seconds(900)
-        .send()
-        .await
-        .unwrap();
+    let answer = hub(&client, &world).duration_seconds(900).send().await.unwrap();
     let lives = answer.credentials().unwrap().expiration().secs() - before.as_secs();
     assert!((60..70).contains(&lives), "{lives} s");
 
@@ -162,36 +155,20 @@ async fn a_session_ends_by_the_upstreams_clock() {
 #[tokio::test]
 async fn a_mismatch_quotes_the_token_as_the_real_one_does() {
     let (_, world) = started().await;
-    let answer = hub(&calls::client(&world, &world.base), &world)
-        .send()
-        .await;
-    let keys = Keys {
-        secret_access_key: "wrong".to_owned(),
-        ..calls::session_keys(&answer.unwrap())
-    };
-    let error = calls::client(&world, &keys)
-        .get_caller_identity()
-        .send()
-        .await;
+    let answer = hub(&calls::client(&world, &world.base), &world).send().await;
+    let keys =
+        Keys { secret_access_key: "wrong".to_owned(), ..calls::session_keys(&answer.unwrap()) };
+    let error = calls::client(&world, &keys).get_caller_identity().send().await;
     let error = error.unwrap_err();
     assert_eq!(error.code(), Some("SignatureDoesNotMatch"));
-    assert!(
-        error
-            .message()
-            .unwrap()
-            .contains(&keys.session_token.unwrap())
-    );
+    assert!(error.message().unwrap().contains(&keys.session_token.unwrap()));
 }
 
 #[tokio::test]
 async fn the_ledger_tells_what_came_down_a_chain() {
     let (sts, world) = started().await;
     let tag = |key: &str, value: &str| {
-        aws_sdk_sts::types::Tag::builder()
-            .key(key)
-            .value(value)
-            .build()
-            .unwrap()
+        aws_sdk_sts::types::Tag::builder().key(key).value(value).build().unwrap()
     };
     let first = hub(&calls::client(&world, &world.base), &world)
         .tags(tag("Team", "payments"))
@@ -201,18 +178,13 @@ async fn the_ledger_tells_what_came_down_a_chain() {
     let first = calls::session_keys(&first.send().await.unwrap());
     let second = hub(&calls::client(&world, &first), &world).tags(tag("stage", "two"));
     let second = calls::session_keys(&second.send().await.unwrap());
-    hub(&calls::client(&world, &second), &world)
-        .send()
-        .await
-        .unwrap();
+    hub(&calls::client(&world, &second), &world).send().await.unwrap();
     let refused = hub(&calls::client(&world, &second), &world).duration_seconds(1);
     refused.send().await.unwrap_err();
 
     assert_eq!(sts.ledger().count(Action::AssumeRole), 4);
     assert_eq!(sts.ledger().count(Action::GetCallerIdentity), 0);
-    let [one, two, three, four] = &sts.ledger().calls()[..] else {
-        panic!("{:?}", sts.ledger())
-    };
+    let [one, two, three, four] = &sts.ledger().calls()[..] else { panic!("{:?}", sts.ledger()) };
     let tags = |outcome: &Outcome| match outcome {
         Outcome::Assumed(session) => {
             assert_eq!(session.source_identity.as_deref(), Some("alice"));
@@ -221,10 +193,7 @@ async fn the_ledger_tells_what_came_down_a_chain() {
         other => panic!("{other:?}"),
     };
     assert_eq!(tags(&one.outcome), r#"{"Team": "payments", "once": "1"}"#);
-    assert_eq!(
-        tags(&two.outcome),
-        r#"{"Team": "payments", "stage": "two"}"#
-    );
+    assert_eq!(tags(&two.outcome), r#"{"Team": "payments", "stage": "two"}"#);
     assert_eq!(tags(&three.outcome), r#"{"Team": "payments"}"#);
     assert_eq!(three.access_key_id.as_ref(), Some(&second.access_key_id));
     assert_eq!(four.outcome, Outcome::Refused("ValidationError"));
@@ -239,22 +208,13 @@ async fn aws_s_client_tries_again_when_it_is_throttled() {
     let status = error.raw_response().unwrap().status().as_u16();
     assert_eq!((status, error.code()), (400, Some("Throttling")));
 
-    let retry = RetryConfig::standard()
-        .with_max_attempts(2)
-        .with_initial_backoff(Duration::from_millis(1));
+    let retry =
+        RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1));
     let config = calls::config(&world, &world.base).retry_config(retry);
     let retried = hub(&Client::from_conf(config.build()), &world).send().await;
     assert!(retried.is_ok(), "{retried:?}");
-    let outcomes: Vec<_> = sts
-        .ledger()
-        .calls()
-        .into_iter()
-        .map(|call| call.outcome)
-        .collect();
-    assert_eq!(
-        outcomes[..2],
-        [Outcome::Faulted("throttle"), Outcome::Faulted("throttle")]
-    );
+    let outcomes: Vec<_> = sts.ledger().calls().into_iter().map(|call| call.outcome).collect();
+    assert_eq!(outcomes[..2], [Outcome::Faulted("throttle"), Outcome::Faulted("throttle")]);
     assert_eq!(sts.ledger().count(Action::AssumeRole), 3);
 }
 
@@ -269,10 +229,7 @@ async fn aws_s_client_learns_the_upstreams_clock() {
     let config = calls::config(&world, &world.base).retry_config(retry);
     let answer = hub(&Client::from_conf(config.build()), &world).send().await;
     assert!(answer.is_ok(), "{answer:?}");
-    assert_eq!(
-        sts.ledger().calls()[0].outcome,
-        Outcome::Refused("SignatureDoesNotMatch")
-    );
+    assert_eq!(sts.ledger().calls()[0].outcome, Outcome::Refused("SignatureDoesNotMatch"));
     assert_eq!(sts.ledger().count(Action::AssumeRole), 2);
 }
 
@@ -294,18 +251,14 @@ async fn faults_reach_aws_s_client_as_the_failures_they_stand_for() {
         assert_eq!((seen, error.code()), (status, code), "{kind:?}: {error:?}");
     }
     // AWS's client takes these for answers: whoever calls it must look at the expiration.
-    for (kind, whole) in [
-        (FaultKind::Truncated, false),
-        (FaultKind::NoExpiration, true),
-    ] {
+    for (kind, whole) in [(FaultKind::Truncated, false), (FaultKind::NoExpiration, true)] {
         sts.faults().set(vec![Fault::every(kind)]);
         let answer = hub(&client, &world).send().await.unwrap();
         let credentials = answer.credentials().unwrap();
         assert_eq!(credentials.expiration().secs(), 0);
         assert_eq!(credentials.session_token().ends_with('='), whole);
     }
-    sts.faults()
-        .set(vec![Fault::every(FaultKind::PastExpiration)]);
+    sts.faults().set(vec![Fault::every(FaultKind::PastExpiration)]);
     let now = Clock::system().now().wall.as_secs();
     let past = hub(&client, &world).send().await.unwrap();
     assert!(past.credentials().unwrap().expiration().secs() < now);
@@ -330,19 +283,10 @@ async fn faults_of_time_and_size() {
 
     sts.faults().set(vec![Fault::every(FaultKind::Close)]);
     assert_eq!(sts.respond(request()).await.unwrap_err(), Closed);
-    let outcomes: Vec<_> = sts
-        .ledger()
-        .calls()
-        .into_iter()
-        .map(|call| call.outcome)
-        .collect();
+    let outcomes: Vec<_> = sts.ledger().calls().into_iter().map(|call| call.outcome).collect();
     assert_eq!(
         outcomes,
-        [
-            Outcome::Refused("InvalidAction"),
-            Outcome::Faulted("hang"),
-            Outcome::Faulted("close")
-        ]
+        [Outcome::Refused("InvalidAction"), Outcome::Faulted("hang"), Outcome::Faulted("close")]
     );
 }
 
@@ -359,17 +303,11 @@ async fn a_huge_answer_is_a_right_one_with_much_behind_it() {
 #[tokio::test]
 async fn nothing_secret_is_printed() {
     let (sts, world) = started().await;
-    let answer = hub(&calls::client(&world, &world.base), &world)
-        .send()
-        .await;
+    let answer = hub(&calls::client(&world, &world.base), &world).send().await;
     let keys = calls::session_keys(&answer.unwrap());
     let printed = format!("{sts:?} {:?} {:?}", sts.ledger(), sts.faults());
     assert!(printed.contains(&keys.access_key_id));
-    for secret in [
-        SECRET,
-        &keys.secret_access_key,
-        &keys.session_token.unwrap(),
-    ] {
+    for secret in [SECRET, &keys.secret_access_key, &keys.session_token.unwrap()] {
         assert!(!printed.contains(secret), "{printed}");
     }
 }

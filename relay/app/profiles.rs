@@ -101,6 +101,7 @@ impl Profiles {
             rotation: Rotation {
                 profile: name.clone(),
                 source,
+                long_lived_keys: settings.long_lived_keys,
                 publisher,
                 metrics: metrics.profile(name),
                 attempt_timeout: assemble::attempt_timeout(settings),
@@ -141,7 +142,7 @@ impl Profiles {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending().await;
     }
 }
 

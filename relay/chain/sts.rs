@@ -143,6 +143,11 @@ impl Hop {
             .to_millis()
             .map(Timestamp::from_millis)
             .map_err(|_| garbage("an Expiration beyond the calendar"))?;
+        if expiration <= started.wall {
+            // The SDK takes an answer that was cut short for a whole one, with the epoch as its
+            // Expiration and half a session token.
+            return Err(garbage("an Expiration in the past; is this machine's clock right?"));
+        }
         let asked = self.settings.duration;
         self.tell_odd_lifetime(expiration, started, asked);
         Ok(Credential {

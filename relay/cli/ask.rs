@@ -133,7 +133,9 @@ fn not_asked(socket: &std::path::Path, error: &AskError) -> Failed {
 
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
     serde_json::from_slice(body).map_err(|error| {
-        Failed::Command(format!("the relay's answer cannot be read ({error}); is it of this version?"))
+        Failed::Command(format!(
+            "the relay's answer cannot be read ({error}); is it of this version?"
+        ))
     })
 }
 
@@ -153,9 +155,8 @@ fn table(status: &Document) -> String {
                 profile.name.as_str(),
                 profile.state.as_str(),
                 credential.map_or("-", |credential| credential.access_key_id.as_str()),
-                credential.map_or("-", |credential| {
-                    credential.expires.as_deref().unwrap_or("never")
-                }),
+                credential
+                    .map_or("-", |credential| credential.expires.as_deref().unwrap_or("never")),
                 profile.next.as_str(),
                 profile.origin.as_str(),
             ]

@@ -60,7 +60,9 @@ async fn connect(config: &Config) -> Result<(), Failed> {
     }
     match failed {
         0 => Ok(()),
-        some => Err(Failed::Command(format!("{some} of {} profiles failed", config.profiles.len()))),
+        some => {
+            Err(Failed::Command(format!("{some} of {} profiles failed", config.profiles.len())))
+        }
     }
 }
 
@@ -104,15 +106,21 @@ fn hint(cause: Cause) -> &'static str {
             "The certificate is not trusted. Behind an inspecting proxy or with an own CA, set sts.ca_cert."
         }
         Cause::Throttled { .. } => "The account is asked too often. Longer durations ask less.",
-        Cause::Transient => "The upstream has trouble, or something between answers in its place. Try again.",
+        Cause::Transient => {
+            "The upstream has trouble, or something between answers in its place. Try again."
+        }
         Cause::StaleCaller => {
             "The credentials of the stage before are not accepted. Are they active, and is this machine's clock right?"
         }
         Cause::Denied => {
             "The caller needs sts:AssumeRole on the role (and sts:TagSession, sts:SetSourceIdentity where tags or a source identity are set), and the role's trust policy must name the caller and accept the external id."
         }
-        Cause::Misconfigured => "AWS will never grant this as it stands: change the setting that it names.",
-        Cause::NotConfigured => "The source has nothing to work with: set what it names, or choose another source.",
+        Cause::Misconfigured => {
+            "AWS will never grant this as it stands: change the setting that it names."
+        }
+        Cause::NotConfigured => {
+            "The source has nothing to work with: set what it names, or choose another source."
+        }
         Cause::Internal => "This is a bug of the relay; please report it.",
     }
 }

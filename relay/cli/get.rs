@@ -113,17 +113,13 @@ async fn endpoint_address(config: &Config) -> Option<SocketAddr> {
 }
 
 /// Fetches once, as the relay would.
-async fn fetch(
-    name: &ProfileName,
-    profile: &Profile,
-) -> Result<bytes::Bytes, Failed> {
+async fn fetch(name: &ProfileName, profile: &Profile) -> Result<bytes::Bytes, Failed> {
     let clock = Clock::system();
     let mut workshop = Workshop::new(clock.clone(), Metrics::new());
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
-    let fetched =
-        tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))
-            .await
-            .map_err(|_| Failed::Command("the upstream did not answer in time".to_owned()))?;
+    let fetched = tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))
+        .await
+        .map_err(|_| Failed::Command("the upstream did not answer in time".to_owned()))?;
     let served = fetched
         .and_then(|credential| Served::new(credential, clock.now()))
         .map_err(Failed::command)?;

@@ -47,10 +47,8 @@ impl Secret {
         }
         let (words, rest) = self.0.as_bytes().as_chunks::<8>();
         let (presented_words, presented_rest) = presented.as_chunks::<8>();
-        let same = words
-            .iter()
-            .zip(presented_words)
-            .fold(rest.ct_eq(presented_rest), |same, (a, b)| {
+        let same =
+            words.iter().zip(presented_words).fold(rest.ct_eq(presented_rest), |same, (a, b)| {
                 same & u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b))
             });
         same.into()

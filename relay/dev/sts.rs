@@ -227,16 +227,11 @@ impl Asked {
             .to_bytes();
         if head.uri.path() != "/" {
             let message = format!("nothing is served at {}", head.uri.path());
-            return Err(Refusal::new(
-                StatusCode::NOT_FOUND,
-                "InvalidAction",
-                message,
-            ));
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "InvalidAction", message));
         }
         let broken = || malformed("the parameters are not a form in UTF-8");
         let mut form = Form::default();
-        form.read(head.uri.query().unwrap_or_default())
-            .map_err(|_| broken())?;
+        form.read(head.uri.query().unwrap_or_default()).map_err(|_| broken())?;
         let query = form.canonical();
         let text = std::str::from_utf8(&body).map_err(|_| broken())?;
         form.read(text).map_err(|_| broken())?;

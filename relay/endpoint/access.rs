@@ -33,13 +33,8 @@ impl AccessToken {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         const LENGTH: usize = 43;
         let mut random = Zeroizing::new([0_u8; LENGTH]);
-        SystemRandom::new()
-            .fill(random.as_mut_slice())
-            .map_err(|_| NoRandomness)?;
-        let text = random
-            .iter()
-            .map(|byte| char::from(ALPHABET[usize::from(byte & 63)]))
-            .collect();
+        SystemRandom::new().fill(random.as_mut_slice()).map_err(|_| NoRandomness)?;
+        let text = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
         Ok(Self(Secret::new(text)))
     }
 
@@ -111,9 +106,7 @@ impl Shape {
         Self {
             len: text.len(),
             blanks: text.iter().any(u8::is_ascii_whitespace),
-            others: text
-                .iter()
-                .any(|b| !b.is_ascii_graphic() && !b.is_ascii_whitespace()),
+            others: text.iter().any(|b| !b.is_ascii_graphic() && !b.is_ascii_whitespace()),
         }
     }
 }
@@ -149,10 +142,7 @@ mod tests {
 
     #[test]
     fn generated_tokens_are_legal_and_differ() {
-        let (one, two) = (
-            AccessToken::generate().unwrap(),
-            AccessToken::generate().unwrap(),
-        );
+        let (one, two) = (AccessToken::generate().unwrap(), AccessToken::generate().unwrap());
         assert_eq!(one.expose().len(), 43);
         assert!(one.expose().parse::<AccessToken>().is_ok());
         assert!(!one.matches(two.expose().as_bytes()));

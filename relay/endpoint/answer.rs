@@ -77,10 +77,7 @@ impl Decision<'_> {
 
     /// Whether a rotation that is under way may turn it into another.
     pub(super) const fn may_change_soon(&self) -> bool {
-        matches!(
-            self,
-            Self::Refuse(Refusal::Pending | Refusal::Expired | Refusal::Unavailable(_))
-        )
+        matches!(self, Self::Refuse(Refusal::Pending | Refusal::Expired | Refusal::Unavailable(_)))
     }
 }
 

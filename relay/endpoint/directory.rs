@@ -29,19 +29,12 @@ impl Profile {
         tokens: Vec<AccessToken>,
         metrics: &Metrics,
     ) -> Self {
-        Self {
-            requests: Requests::new(name.as_str(), metrics),
-            name,
-            reader,
-            tokens,
-        }
+        Self { requests: Requests::new(name.as_str(), metrics), name, reader, tokens }
     }
 
     /// Compares with every token, so that the time it takes does not tell which was right.
     fn accepts(&self, presented: &[u8]) -> bool {
-        self.tokens
-            .iter()
-            .fold(false, |found, token| token.matches(presented) | found)
+        self.tokens.iter().fold(false, |found, token| token.matches(presented) | found)
     }
 }
 
@@ -58,10 +51,7 @@ impl Directory {
     /// The profile of that name, if there is one.
     pub(super) fn named(&self, wanted: Option<&str>) -> Option<&Profile> {
         let wanted = wanted?;
-        self.0
-            .iter()
-            .find(|profile| profile.name.as_str() == wanted)
-            .map(Arc::as_ref)
+        self.0.iter().find(|profile| profile.name.as_str() == wanted).map(Arc::as_ref)
     }
 
     /// The profile that a token opens: the wanted one, or else the one that the token belongs to.
@@ -109,10 +99,7 @@ impl Requests {
 
     /// Those for `profile`, which is empty for requests that name none.
     pub(super) fn new(profile: &str, metrics: &Metrics) -> Self {
-        Self {
-            metrics: metrics.requests(profile, Decision::NAMES),
-            next_log: AtomicU64::new(0),
-        }
+        Self { metrics: metrics.requests(profile, Decision::NAMES), next_log: AtomicU64::new(0) }
     }
 
     /// Whether a refusal may be logged now: once a minute, so that a client in a loop cannot flood
@@ -142,12 +129,7 @@ mod tests {
         let profile = |name: &str, tokens: &[&str]| {
             let (_, reader) = crate::store::channel(crate::clock::Timestamp::from_secs(0));
             let tokens = tokens.iter().map(|text| token(text)).collect();
-            Arc::new(Profile::new(
-                name.parse().unwrap(),
-                reader,
-                tokens,
-                &metrics,
-            ))
+            Arc::new(Profile::new(name.parse().unwrap(), reader, tokens, &metrics))
         };
         Directory::new(vec![
             profile("payments", &["token-of-payments-1", "token-of-payments-2"]),
@@ -181,21 +163,14 @@ mod tests {
             (Some("missing"), Some("token-of-nobody-00"), "wrong"),
             (Some("missing"), None, "NoToken"),
         ] {
-            assert_eq!(
-                granted(wanted, presented),
-                expected,
-                "{wanted:?} {presented:?}"
-            );
+            assert_eq!(granted(wanted, presented), expected, "{wanted:?} {presented:?}");
         }
     }
 
     #[test]
     fn refusals_are_logged_once_a_minute() {
         let requests = Requests::new("payments", &Metrics::new());
-        let start = Moment {
-            wall: Timestamp::from_secs(1_000),
-            boot: Duration::from_secs(5),
-        };
+        let start = Moment { wall: Timestamp::from_secs(1_000), boot: Duration::from_secs(5) };
         assert!(requests.may_log(start));
         assert!(!requests.may_log(start + Duration::from_secs(59)));
         assert!(requests.may_log(start + Duration::from_secs(60)));

@@ -30,26 +30,17 @@ impl Hosts {
             names.push(listen.to_string());
         }
         names.extend_from_slice(configured);
-        Self {
-            names,
-            addresses: vec![IpAddr::V6(Ipv6Addr::LOCALHOST), listen],
-        }
+        Self { names, addresses: vec![IpAddr::V6(Ipv6Addr::LOCALHOST), listen] }
     }
 
     /// Whether `authority`, a name or address with or without a port, is one of them.
     fn allow(&self, authority: &str) -> bool {
         let name = without_port(authority);
-        match name
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            Some(literal) => literal
-                .parse()
-                .is_ok_and(|address| self.addresses.contains(&IpAddr::V6(address))),
-            None => self
-                .names
-                .iter()
-                .any(|allowed| name.eq_ignore_ascii_case(allowed)),
+        match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(literal) => {
+                literal.parse().is_ok_and(|address| self.addresses.contains(&IpAddr::V6(address)))
+            }
+            None => self.names.iter().any(|allowed| name.eq_ignore_ascii_case(allowed)),
         }
     }
 }
@@ -88,10 +79,7 @@ pub(super) fn admit<'r, B>(
     if request.method() != Method::GET {
         return Err(Refusal::Method);
     }
-    Ok(Asked {
-        profile,
-        authorization: relevant.authorization,
-    })
+    Ok(Asked { profile, authorization: relevant.authorization })
 }
 
 /// The headers that count, found in one pass: looking each up by its hash takes far longer.
@@ -154,10 +142,7 @@ mod tests {
 
     #[test]
     fn hosts_are_allowed_by_name_whatever_the_port() {
-        let hosts = Hosts::new(
-            "169.254.170.9".parse().unwrap(),
-            &["relay.internal".to_owned()],
-        );
+        let hosts = Hosts::new("169.254.170.9".parse().unwrap(), &["relay.internal".to_owned()]);
         for allowed in [
             "127.0.0.1",
             "127.0.0.1:9531",

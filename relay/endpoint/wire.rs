@@ -57,9 +57,7 @@ fn with(
     name: HeaderName,
     value: &'static str,
 ) -> Response<Full<Bytes>> {
-    response
-        .headers_mut()
-        .insert(name, HeaderValue::from_static(value));
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }
 
@@ -91,20 +89,17 @@ fn refuse(refusal: &Refusal<'_>) -> Response<Full<Bytes>> {
         ),
         Refusal::NoToken => unauthorized("no access token was sent"),
         Refusal::WrongToken(_) => unauthorized("the access token that was sent does not fit"),
-        Refusal::Profile => problem(
-            StatusCode::NOT_FOUND,
-            "UnknownProfile",
-            "there is no profile of that name",
-        ),
+        Refusal::Profile => {
+            problem(StatusCode::NOT_FOUND, "UnknownProfile", "there is no profile of that name")
+        }
         Refusal::Ambiguous => problem(
             StatusCode::NOT_FOUND,
             "UnknownProfile",
             "the access token belongs to several profiles: ask for /v1/credentials/<profile>",
         ),
-        Refusal::Pending => later(
-            "CredentialsUninitialized",
-            "the first credentials have not arrived yet",
-        ),
+        Refusal::Pending => {
+            later("CredentialsUninitialized", "the first credentials have not arrived yet")
+        }
         Refusal::Expired => later(
             "CredentialsUnavailable",
             "the last credentials have expired, and their renewal is under way",
@@ -118,11 +113,7 @@ fn refuse(refusal: &Refusal<'_>) -> Response<Full<Bytes>> {
 
 fn unauthorized(what: &str) -> Response<Full<Bytes>> {
     with(
-        problem(
-            StatusCode::UNAUTHORIZED,
-            "InvalidAccessToken",
-            &format!("{what}: {WANTED_TOKEN}"),
-        ),
+        problem(StatusCode::UNAUTHORIZED, "InvalidAccessToken", &format!("{what}: {WANTED_TOKEN}")),
         WWW_AUTHENTICATE,
         "Bearer",
     )
@@ -130,9 +121,5 @@ fn unauthorized(what: &str) -> Response<Full<Bytes>> {
 
 /// An answer to ask again, in a second: the request was held for most of one already.
 fn later(code: &str, message: &str) -> Response<Full<Bytes>> {
-    with(
-        problem(StatusCode::SERVICE_UNAVAILABLE, code, message),
-        RETRY_AFTER,
-        "1",
-    )
+    with(problem(StatusCode::SERVICE_UNAVAILABLE, code, message), RETRY_AFTER, "1")
 }

@@ -60,10 +60,7 @@ const BUSY: u64 = u64::MAX;
 
 impl Activity {
     fn idle(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self {
-            shared: Arc::clone(shared),
-            state: AtomicU64::new(shared.draw()),
-        })
+        Arc::new(Self { shared: Arc::clone(shared), state: AtomicU64::new(shared.draw()) })
     }
 
     /// The number that it drew when it fell idle, unless a request is being answered.
@@ -118,10 +115,7 @@ impl<S: Answer> Connections<S> {
     /// Serves a connection.
     pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let activity = Activity::idle(&self.shared);
-        let service = Observed {
-            service: self.service.clone(),
-            activity: Arc::clone(&activity),
-        };
+        let service = Observed { service: self.service.clone(), activity: Arc::clone(&activity) };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let task = self.tasks.spawn(drive(connection));
         self.open.insert(task.id(), Open { activity, task });
@@ -206,9 +200,7 @@ impl<S: Answer> Connections<S> {
     }
 
     fn count(&self) {
-        self.limits
-            .open
-            .set(i64::try_from(self.open.len()).unwrap_or(i64::MAX));
+        self.limits.open.set(i64::try_from(self.open.len()).unwrap_or(i64::MAX));
     }
 }
 
@@ -283,9 +275,7 @@ where
         if self.busy.0.shared.draining.load(Ordering::Relaxed)
             && let Ok(response) = &mut answered
         {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(answered)
     }

@@ -88,6 +88,7 @@ fn start(script: impl IntoIterator<Item = Step>) -> Bench {
         metrics: metrics.profile(&profile),
         profile,
         source: Box::new(Scripted { seen: Arc::clone(&seen), clock: clock.clone() }),
+        long_lived_keys: LongLivedKeys::Refused,
         publisher,
         clock: clock.clone(),
         attempt_timeout: Duration::from_secs(30),
@@ -265,6 +266,21 @@ async fn who_asks_gets_a_credential_that_is_new_from_the_base_on() {
     let failure = bench.reader.rotate().await.unwrap_err();
     assert_eq!(failure.cause, Cause::Denied);
     assert_eq!(bench.key(), key(2), "the one from before stays");
+}
+
+#[test]
+fn keys_that_break_sdks_are_served_only_where_it_was_asked_for() {
+    let now = Moment { wall: Timestamp::from_secs(1), boot: Duration::ZERO };
+    let session = fixtures::session(1, now, HOUR);
+    assert!(accept(session.clone(), LongLivedKeys::Refused).is_ok());
+    let endless = Credential { validity: Validity::Unlimited, ..session.clone() };
+    let bare = Credential { session: Session::None, ..session };
+    for (keys, lacks) in [(endless, "no expiry"), (bare, "no session token")] {
+        assert!(accept(keys.clone(), LongLivedKeys::Served).is_ok());
+        let failure = accept(keys, LongLivedKeys::Refused).unwrap_err();
+        assert!(failure.reason.contains(lacks), "{failure}");
+        assert_eq!(failure.cause, Cause::Misconfigured);
+    }
 }
 
 #[tokio::test(start_paused = true)]

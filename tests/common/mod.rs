@@ -19,24 +19,24 @@ use credential_relay::shutdown;
 use credential_relay::sources::Source;
 use tempfile::TempDir;
 
-pub const HUB: &str = "arn:aws:iam::111122223333:role/hub";
-pub const SPOKE: &str = "arn:aws:iam::444455556666:role/spoke";
-pub const USER_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
-pub const USER_SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+pub(crate) const HUB: &str = "arn:aws:iam::111122223333:role/hub";
+pub(crate) const SPOKE: &str = "arn:aws:iam::444455556666:role/spoke";
+pub(crate) const USER_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+pub(crate) const USER_SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 /// The upstream, and a folder with the base's keys.
-pub struct World {
-    pub sts: Sts,
-    pub address: SocketAddr,
-    pub folder: TempDir,
-    pub manual: ManualClock,
-    pub clock: Clock,
-    pub metrics: Metrics,
+pub(crate) struct World {
+    pub(crate) sts: Sts,
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
+    pub(crate) manual: ManualClock,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
     trigger: shutdown::Trigger,
 }
 
 /// The wall clock, as the SDK that signs the requests sees it.
-pub fn wall() -> Timestamp {
+pub(crate) fn wall() -> Timestamp {
     struct Now;
     impl TimeSource for Now {
         fn now(&self) -> Moment {
@@ -48,7 +48,7 @@ pub fn wall() -> Timestamp {
 
 impl World {
     /// Starts the upstream. The spoke wants an external id.
-    pub async fn start(lifetime: IssuedLifetime) -> Self {
+    pub(crate) async fn start(lifetime: IssuedLifetime) -> Self {
         let manual = ManualClock::starting_at(wall());
         let clock = manual.clock();
         let settings = Settings {
@@ -81,12 +81,12 @@ impl World {
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Puts keys into the base's file.
-    pub fn write_base(&self, id: &str, secret: &str, token: Option<&str>) {
+    pub(crate) fn write_base(&self, id: &str, secret: &str, token: Option<&str>) {
         let mut document =
             serde_json::json!({ "Version": 1, "AccessKeyId": id, "SecretAccessKey": secret });
         if let Some(token) = token {
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// A configuration with one profile and this chain, as YAML text in flow form.
-    pub fn config(&self, chain: &str) -> Config {
+    pub(crate) fn config(&self, chain: &str) -> Config {
         let text = format!(
             "
             endpoint: {{ listen: '127.0.0.1:0' }}
@@ -117,14 +117,14 @@ impl World {
     }
 
     /// The source that the profile of such a configuration stands for.
-    pub fn source(&self, chain: &str) -> Box<dyn Source> {
+    pub(crate) fn source(&self, chain: &str) -> Box<dyn Source> {
         let config = self.config(chain);
         let (name, profile) = config.profiles.first_key_value().unwrap();
         Workshop::new(self.clock.clone(), self.metrics.clone()).source(name, profile).unwrap()
     }
 
     /// The roles that were assumed so far, in order, by their names.
-    pub fn assumed(&self) -> Vec<String> {
+    pub(crate) fn assumed(&self) -> Vec<String> {
         let calls = self.sts.ledger().calls();
         let roles = calls.iter().filter_map(|call| match &call.outcome {
             Outcome::Assumed(assumption) => {
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Moves the clocks of the relay and of the upstream on.
-    pub fn pass(&self, minutes: u64) {
+    pub(crate) fn pass(&self, minutes: u64) {
         self.manual.suspend(Duration::from_secs(minutes * 60));
     }
 }

@@ -38,9 +38,7 @@ async fn slow_clients_cannot_starve_another() {
     let mut slow = Vec::new();
     for _ in 0..20 {
         let mut client = relay.connect().await;
-        client
-            .send("GET /v1/credentials HTTP/1.1\r\nX-Slow: ")
-            .await;
+        client.send("GET /v1/credentials HTTP/1.1\r\nX-Slow: ").await;
         slow.push(client);
     }
     let mut client = relay.connect().await;
@@ -57,9 +55,8 @@ async fn a_burst_of_connections_pushes_out_no_request_that_has_arrived() {
     let relay = Relay::start(4);
     relay.publish_session();
     let mut client = Client::connect_at_once(relay.addresses[0], &good_request());
-    let burst: Vec<_> = (0..20)
-        .map(|_| Client::connect_at_once(relay.addresses[0], "GET "))
-        .collect();
+    let burst: Vec<_> =
+        (0..20).map(|_| Client::connect_at_once(relay.addresses[0], "GET ")).collect();
     assert_eq!(client.answer(true).await.expect("closed").status, 200);
     drop(burst);
 }
@@ -196,12 +193,7 @@ async fn every_decision_is_counted_and_a_wrong_token_logged_once() {
     relay.report(Cause::Denied);
     assert_eq!(asked(&mut client).await, 403);
 
-    for (decision, count) in [
-        ("issued", 1),
-        ("wrong_token", 5),
-        ("denied", 1),
-        ("guard", 0),
-    ] {
+    for (decision, count) in [("issued", 1), ("wrong_token", 5), ("denied", 1), ("guard", 0)] {
         relay.assert_metric(&format!(
             r#"credential_relay_requests_total{{profile="payments",decision="{decision}"}} {count}"#
         ));

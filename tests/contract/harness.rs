@@ -40,18 +40,13 @@ const WRONG_TOKEN: &str = "hunter2";
 
 pub(crate) fn token(name: &str) -> &'static str {
     let found = TOKENS.iter().find(|(known, _)| *known == name);
-    found
-        .unwrap_or_else(|| panic!("no token is called {name}"))
-        .1
+    found.unwrap_or_else(|| panic!("no token is called {name}")).1
 }
 
 /// Fails if a text has anything in it that must not be told.
 pub(crate) fn assert_no_secret(text: &str, place: &str) {
     let secrets = TOKENS.map(|(_, token)| token);
-    for secret in secrets
-        .iter()
-        .chain(&[SECRET_KEY, SESSION_TOKEN, WRONG_TOKEN])
-    {
+    for secret in secrets.iter().chain(&[SECRET_KEY, SESSION_TOKEN, WRONG_TOKEN]) {
         assert!(!text.contains(secret), "{place} tells {secret}:\n{text}");
     }
 }
@@ -70,10 +65,7 @@ pub(crate) fn session(issued: Moment, lifetime: Duration) -> Credential {
 pub(crate) fn failure(cause: Cause) -> Arc<Failure> {
     let (stage, reason) = match cause {
         Cause::Denied => (
-            Stage::Hop {
-                number: 1,
-                role: "arn:aws:iam::111122223333:role/hub".to_owned(),
-            },
+            Stage::Hop { number: 1, role: "arn:aws:iam::111122223333:role/hub".to_owned() },
             "not authorized to perform sts:AssumeRole",
         ),
         Cause::Misconfigured => (Stage::Base("vault"), "role not found"),
@@ -180,10 +172,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self {
-            stream: TcpStream::connect(address).await.unwrap(),
-            unread: Vec::new(),
-        }
+        Self { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
     }
 
     /// Connects and sends before the endpoint, which runs on this thread, has its turn.
@@ -191,10 +180,7 @@ impl Client {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.write_all(bytes.as_bytes()).unwrap();
         stream.set_nonblocking(true).unwrap();
-        Self {
-            stream: TcpStream::from_std(stream).unwrap(),
-            unread: Vec::new(),
-        }
+        Self { stream: TcpStream::from_std(stream).unwrap(), unread: Vec::new() }
     }
 
     /// Sends bytes. It fails the test if the other side has reset the connection.
@@ -225,9 +211,7 @@ impl Client {
         let head: Vec<u8> = self.unread.drain(..head_end).collect();
         let mut answer = parse_head(std::str::from_utf8(&head).unwrap());
         let announced = answer.headers.get("content-length");
-        let length = announced
-            .filter(|_| has_body)
-            .map_or(0, |n| n.parse().unwrap());
+        let length = announced.filter(|_| has_body).map_or(0, |n| n.parse().unwrap());
         while self.unread.len() < length {
             assert!(self.read_more().await, "the body ended early: {answer:?}");
         }
@@ -276,12 +260,7 @@ fn parse_head(head: &str) -> Answer {
         let before = headers.insert(name.to_ascii_lowercase(), value.to_owned());
         assert_eq!(before, None, "{name} stands twice in\n{head}");
     }
-    Answer {
-        version,
-        status,
-        headers,
-        body: String::new(),
-    }
+    Answer { version, status, headers, body: String::new() }
 }
 
 /// Everything that is logged on this thread, at the finest level.

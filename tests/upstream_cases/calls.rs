@@ -176,45 +176,24 @@ impl ExpectedSession {
         let checks = [
             ("ARN", user.arn() == world.fill(&self.arn)),
             ("identity's ARN", identity.arn() == Some(user.arn())),
-            (
-                "identity's user id",
-                identity.user_id() == Some(user.assumed_role_id()),
-            ),
-            (
-                "account",
-                identity.account() == Some(&world.fill(&self.account)),
-            ),
+            ("identity's user id", identity.user_id() == Some(user.assumed_role_id())),
+            ("account", identity.account() == Some(&world.fill(&self.account))),
             ("expiration", lifetime > 0),
             // The whole call may stand between the two clock readings.
-            (
-                "lifetime",
-                self.lifetime
-                    .is_none_or(|asked| (asked..asked + 10).contains(&lifetime)),
-            ),
-            (
-                "source identity",
-                answer.source_identity() == self.source_identity.as_deref(),
-            ),
+            ("lifetime", self.lifetime.is_none_or(|asked| (asked..asked + 10).contains(&lifetime))),
+            ("source identity", answer.source_identity() == self.source_identity.as_deref()),
             (
                 "packed policy size",
-                !self.packed
-                    || answer
-                        .packed_policy_size()
-                        .is_some_and(|percent| percent > 0),
+                !self.packed || answer.packed_policy_size().is_some_and(|percent| percent > 0),
             ),
             ("key id", credentials.access_key_id().starts_with("ASIA")),
         ];
-        let wrong: Vec<_> = checks
-            .iter()
-            .filter_map(|(what, holds)| (!holds).then_some(*what))
-            .collect();
+        let wrong: Vec<_> =
+            checks.iter().filter_map(|(what, holds)| (!holds).then_some(*what)).collect();
         if wrong.is_empty() {
             Ok(())
         } else {
-            Err(format!(
-                "wrong {}: {user:?}, {identity:?}, lifetime {lifetime}",
-                wrong.join(", ")
-            ))
+            Err(format!("wrong {}: {user:?}, {identity:?}, lifetime {lifetime}", wrong.join(", ")))
         }
     }
 }

@@ -39,9 +39,7 @@ impl World {
             ("{spoke_account}", &self.spoke_account),
         ]
         .into_iter()
-        .fold(text.to_owned(), |text, (name, value)| {
-            text.replace(name, value)
-        })
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 }
 

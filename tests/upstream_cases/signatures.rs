@@ -71,11 +71,7 @@ pub(crate) async fn run(world: &World, upstream: Upstream) {
             continue;
         }
         ran += 1;
-        let keys = if case.as_session {
-            &session
-        } else {
-            &world.base
-        };
+        let keys = if case.as_session { &session } else { &world.base };
         let now = Clock::system().now().wall;
         let answer = send(world, keys, &case.with, now).await;
         let result = match &case.expect {
@@ -96,10 +92,7 @@ pub(crate) async fn send(world: &World, keys: &Keys, with: &Breakage, now: Times
     let or = |changed: &Option<String>, right: &str| changed.clone().unwrap_or(right.to_owned());
     let address = world.endpoint.trim_start_matches("http://");
     let method = or(&with.method, "POST");
-    let signed_form = or(
-        &with.parameters,
-        "Action=GetCallerIdentity&Version=2011-06-15",
-    );
+    let signed_form = or(&with.parameters, "Action=GetCallerIdentity&Version=2011-06-15");
     let sent_form = or(&with.sent_parameters, &signed_form);
     let date = Timestamp::from_secs(now.as_secs() + with.signed_this_much_later);
     let date = date.to_string().replace(['-', ':'], "");
@@ -109,10 +102,7 @@ pub(crate) async fn send(world: &World, keys: &Keys, with: &Breakage, now: Times
         ("x-amz-date".to_owned(), date.clone()),
     ]);
     if method == "POST" {
-        headers.insert(
-            "content-type".to_owned(),
-            "application/x-www-form-urlencoded".to_owned(),
-        );
+        headers.insert("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned());
     }
     if let Some(token) = with.token.as_ref().or(keys.session_token.as_ref()) {
         headers.insert("x-amz-security-token".to_owned(), token.clone());
@@ -131,9 +121,7 @@ pub(crate) async fn send(world: &World, keys: &Keys, with: &Breakage, now: Times
         &or(&with.secret, &keys.secret_access_key),
         &scope,
         &date,
-        headers
-            .iter()
-            .filter(|(name, _)| !with.unsigned.contains(name)),
+        headers.iter().filter(|(name, _)| !with.unsigned.contains(name)),
         &method,
         &signed_form,
     );
@@ -173,18 +161,11 @@ fn authorize<'a>(
             format!("{name}:{}\n", words.join(" "))
         })
         .collect();
-    let (query, body) = if method == "POST" {
-        ("", form)
-    } else {
-        (form, "")
-    };
+    let (query, body) = if method == "POST" { ("", form) } else { (form, "") };
     let canonical = format!("{method}\n/\n{query}\n{lines}\n{names}\n{}", sha256(body));
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
-    let key = scope
-        .split('/')
-        .fold(format!("AWS4{secret}").into_bytes(), |key, part| {
-            mac(&key, part)
-        });
+    let key =
+        scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part));
     format!(
         "AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={}",
         hex(&mac(&key, &to_sign))
@@ -198,10 +179,7 @@ async fn exchange(address: &str, request: &str) -> Answer {
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap();
-    Answer {
-        status: status.parse().unwrap(),
-        body: body.to_owned(),
-    }
+    Answer { status: status.parse().unwrap(), body: body.to_owned() }
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {

@@ -20,11 +20,7 @@ pub(super) enum Answer {
     /// Of GetSessionToken.
     Session(Granted),
     /// Of GetCallerIdentity.
-    Identity {
-        user_id: String,
-        account: String,
-        arn: String,
-    },
+    Identity { user_id: String, account: String, arn: String },
 }
 
 /// The keys in an answer. Their expiration is apart from them, since a fault may forge it.
@@ -83,11 +79,7 @@ impl Answer {
                 }
             }
             Self::Session(granted) => granted.write(xml),
-            Self::Identity {
-                user_id,
-                account,
-                arn,
-            } => {
+            Self::Identity { user_id, account, arn } => {
                 xml.text("Arn", arn);
                 xml.text("UserId", user_id);
                 xml.text("Account", account);
@@ -130,11 +122,7 @@ impl Refusal {
 
     /// A refusal with any other HTTP status.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self { status, code, message: message.into() }
     }
 
     /// The 400 for a parameter outside its constraints.
@@ -144,10 +132,7 @@ impl Refusal {
 
     /// The 403 for a key that has ended.
     pub(super) fn expired() -> Self {
-        Self::forbidden(
-            "ExpiredToken",
-            "The security token included in the request is expired",
-        )
+        Self::forbidden("ExpiredToken", "The security token included in the request is expired")
     }
 
     /// The 403 for a key that is unknown, or a session token that is not the key's.
@@ -172,11 +157,7 @@ impl Refusal {
         let mut xml = Xml::default();
         xml.root("ErrorResponse", |xml| {
             xml.node("Error", |xml| {
-                let blamed = if self.status.is_server_error() {
-                    "Receiver"
-                } else {
-                    "Sender"
-                };
+                let blamed = if self.status.is_server_error() { "Receiver" } else { "Sender" };
                 xml.text("Type", blamed);
                 xml.text("Code", self.code);
                 xml.text("Message", &self.message);

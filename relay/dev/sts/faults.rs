@@ -93,18 +93,12 @@ pub struct Fault {
 impl Fault {
     /// A fault that strikes every call.
     pub const fn every(kind: FaultKind) -> Self {
-        Self {
-            kind,
-            reach: Reach::Every,
-        }
+        Self { kind, reach: Reach::Every }
     }
 
     /// A fault that strikes the next `calls` calls.
     pub const fn next(kind: FaultKind, calls: u32) -> Self {
-        Self {
-            kind,
-            reach: Reach::Next(calls),
-        }
+        Self { kind, reach: Reach::Next(calls) }
     }
 
     fn strikes(&mut self) -> bool {
@@ -130,9 +124,7 @@ impl FromStr for Fault {
         };
         if name == "latency" {
             let latency = value.and_then(parse_latency);
-            return Ok(Self::every(FaultKind::Latency(
-                latency.ok_or(FaultError::Latency)?,
-            )));
+            return Ok(Self::every(FaultKind::Latency(latency.ok_or(FaultError::Latency)?)));
         }
         let kind = FaultKind::PLAIN
             .into_iter()
@@ -182,13 +174,8 @@ impl fmt::Display for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(
-                    f,
-                    "no fault is named '{name}'; there are latency=<duration>"
-                )?;
-                FaultKind::PLAIN
-                    .iter()
-                    .try_for_each(|kind| write!(f, ", {}", kind.as_str()))
+                write!(f, "no fault is named '{name}'; there are latency=<duration>")?;
+                FaultKind::PLAIN.iter().try_for_each(|kind| write!(f, ", {}", kind.as_str()))
             }
             Self::Latency => f.write_str("write latency=200ms or latency=5s"),
             Self::Reach(kind) => {
@@ -241,19 +228,10 @@ mod tests {
 
     #[test]
     fn faults_are_read_from_the_command_line() {
-        let share = |share| Fault {
-            kind: FaultKind::Throttle,
-            reach: Reach::Share(share),
-        };
+        let share = |share| Fault { kind: FaultKind::Throttle, reach: Reach::Share(share) };
         for (text, fault) in [
-            (
-                "latency=200ms",
-                Fault::every(FaultKind::Latency(Duration::from_millis(200))),
-            ),
-            (
-                "latency=5s",
-                Fault::every(FaultKind::Latency(Duration::from_secs(5))),
-            ),
+            ("latency=200ms", Fault::every(FaultKind::Latency(Duration::from_millis(200)))),
+            ("latency=5s", Fault::every(FaultKind::Latency(Duration::from_secs(5)))),
             ("hang", Fault::every(FaultKind::Hang)),
             ("throttle=3", Fault::next(FaultKind::Throttle, 3)),
             ("throttle=0.25", share(0.25)),

@@ -58,12 +58,7 @@ impl Inner {
             tags: tags.into_values().collect(),
             source_identity: source_identity.clone(),
         }));
-        let role = AssumedRole {
-            id,
-            arn,
-            packed,
-            source_identity,
-        };
+        let role = AssumedRole { id, arn, packed, source_identity };
         Ok((Answer::AssumedRole(granted, role), outcome))
     }
 
@@ -95,11 +90,7 @@ impl Inner {
             Caller::Role(session) => (session.id(), session.role.account()),
         };
         let account = account.to_string();
-        let answer = Answer::Identity {
-            user_id,
-            account,
-            arn,
-        };
+        let answer = Answer::Identity { user_id, account, arn };
         (answer, Outcome::Answered)
     }
 
@@ -108,11 +99,7 @@ impl Inner {
         match self.settings.external_ids.get(&request.role) {
             Some(id) if request.external_id.as_ref() != Some(id) => {
                 let caller = caller.arn(&self.settings.account, &self.settings.user);
-                Err(Refusal::access_denied(
-                    &caller,
-                    "AssumeRole",
-                    request.role.as_str(),
-                ))
+                Err(Refusal::access_denied(&caller, "AssumeRole", request.role.as_str()))
             }
             _ => Ok(()),
         }
@@ -133,10 +120,7 @@ impl Inner {
         let now = self.clock.now();
         let expiry = now + lifetime;
         self.sessions().hold(keys.clone(), caller, expiry, now);
-        let granted = Granted {
-            keys,
-            expiration: Some(expiry.wall),
-        };
+        let granted = Granted { keys, expiration: Some(expiry.wall) };
         Ok((granted, lifetime))
     }
 }

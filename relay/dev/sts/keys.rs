@@ -56,12 +56,7 @@ fn draw<const N: usize>(
 ) -> Option<String> {
     let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
     random.fill(&mut bytes).ok()?;
-    Some(
-        bytes
-            .iter()
-            .map(|byte| char::from(alphabet[usize::from(*byte) % N]))
-            .collect(),
-    )
+    Some(bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % N])).collect())
 }
 
 /// Who signed a request.
@@ -87,10 +82,7 @@ impl RoleSession {
     pub(super) fn arn(&self) -> String {
         let (partition, account) = (self.role.partition().as_str(), self.role.account());
         let role = role_name(&self.role);
-        format!(
-            "arn:{partition}:sts::{account}:assumed-role/{role}/{}",
-            self.name
-        )
+        format!("arn:{partition}:sts::{account}:assumed-role/{role}/{}", self.name)
     }
 
     /// The role's unique id and the session's name.
@@ -119,9 +111,7 @@ pub(super) fn unique_id(kind: &str, arn: &str) -> String {
     const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = ring::digest::digest(&ring::digest::SHA256, arn.as_bytes());
     let id = digest.as_ref().iter().take(17);
-    kind.chars()
-        .chain(id.map(|byte| char::from(BASE32[usize::from(*byte) % 32])))
-        .collect()
+    kind.chars().chain(id.map(|byte| char::from(BASE32[usize::from(*byte) % 32]))).collect()
 }
 
 /// The sessions that were issued, each until an hour after its end.
@@ -151,11 +141,7 @@ impl Sessions {
         }
         let key = keys.access_key_id.to_string();
         self.by_end.insert((expiry.boot, key.clone()));
-        let held = Held {
-            keys,
-            caller,
-            expiry,
-        };
+        let held = Held { keys, caller, expiry };
         self.by_key.insert(key, held);
     }
 
@@ -247,26 +233,18 @@ mod tests {
     fn a_token_of_another_session_opens_nothing() {
         let mut sessions = Sessions::default();
         let (one, other) = (issue(&mut sessions, 0, 60), issue(&mut sessions, 0, 60));
-        let mixed = Issued {
-            session_token: other.session_token,
-            ..one
-        };
+        let mixed = Issued { session_token: other.session_token, ..one };
         assert_eq!(find(&sessions, &mixed, 1), Err("InvalidClientTokenId"));
     }
 
     #[test]
     fn a_role_s_path_is_not_part_of_its_sessions_arn() {
         let session = RoleSession {
-            role: "arn:aws-cn:iam::111122223333:role/team/a/hub"
-                .parse()
-                .unwrap(),
+            role: "arn:aws-cn:iam::111122223333:role/team/a/hub".parse().unwrap(),
             name: "s".into(),
             transitive_tags: Tags::new(),
             source_identity: None,
         };
-        assert_eq!(
-            session.arn(),
-            "arn:aws-cn:sts::111122223333:assumed-role/hub/s"
-        );
+        assert_eq!(session.arn(), "arn:aws-cn:sts::111122223333:assumed-role/hub/s");
     }
 }

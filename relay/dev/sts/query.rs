@@ -30,9 +30,7 @@ impl Form {
     pub(super) fn members(&self, list: &str) -> Vec<BTreeMap<&str, &str>> {
         let mut members: BTreeMap<u32, BTreeMap<&str, &str>> = BTreeMap::new();
         for (name, value) in &self.0 {
-            let path = name
-                .strip_prefix(list)
-                .and_then(|rest| rest.strip_prefix(".member."));
+            let path = name.strip_prefix(list).and_then(|rest| rest.strip_prefix(".member."));
             let Some(path) = path else { continue };
             let (number, field) = path.split_once('.').unwrap_or((path, ""));
             if let Ok(number) = number.parse() {
@@ -44,16 +42,10 @@ impl Form {
 
     /// The parameters as SigV4 writes them: each part encoded, then sorted.
     pub(super) fn canonical(&self) -> String {
-        let mut pairs: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, value)| (encode(name), encode(value)))
-            .collect();
+        let mut pairs: Vec<_> =
+            self.0.iter().map(|(name, value)| (encode(name), encode(value))).collect();
         pairs.sort_unstable();
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         pairs.join("&")
     }
 }
@@ -90,9 +82,7 @@ fn encode(text: &str) -> String {
 
 /// The value of a hexadecimal digit of either case.
 pub(super) fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

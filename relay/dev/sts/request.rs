@@ -71,9 +71,7 @@ impl AssumeRole {
         violations.tags(&pairs);
         violations.into_result()?;
 
-        let role = role
-            .parse()
-            .map_err(|_| Refusal::validation("Request ARN is invalid"))?;
+        let role = role.parse().map_err(|_| Refusal::validation("Request ARN is invalid"))?;
         let arns = check_policies(policy, &policy_arns)?;
         let (tags, transitive) = read_tags(&pairs, &form.members("TransitiveTagKeys"))?;
         Ok(Self {
@@ -90,10 +88,7 @@ impl AssumeRole {
 
     /// Percent of the room for policies and tags that a session with these tags takes, if any.
     pub(super) fn packed_percent(&self, tags: &Tags) -> Result<Option<u64>, Refusal> {
-        let tags: usize = tags
-            .values()
-            .map(|(key, value)| key.len() + value.len())
-            .sum();
+        let tags: usize = tags.values().map(|(key, value)| key.len() + value.len()).sum();
         let bytes = self.packed + tags;
         let percent = (bytes * 100).div_ceil(PACKED_BYTES);
         if percent > 100 {
@@ -230,11 +225,7 @@ impl Violations {
         for (number, pair) in (1..).zip(pairs) {
             let (key, value) = tag(pair);
             self.length(key, &format!("tags.{number}.member.key"), &TAG_KEY_LENGTH);
-            self.length(
-                value,
-                &format!("tags.{number}.member.value"),
-                &TAG_VALUE_LENGTH,
-            );
+            self.length(value, &format!("tags.{number}.member.value"), &TAG_VALUE_LENGTH);
         }
     }
 

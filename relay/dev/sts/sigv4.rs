@@ -105,10 +105,7 @@ impl<'a> Authorization<'a> {
 
         let canonical = self.canonical_request(signed);
         let scope = format!("{}/{}/{SERVICE}/{TERMINATOR}", self.date, self.region);
-        let to_sign = format!(
-            "{ALGORITHM}\n{date}\n{scope}\n{}",
-            hash(canonical.as_bytes())
-        );
+        let to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n{}", hash(canonical.as_bytes()));
         let key = signing_key(secret, self.date, self.region, SERVICE);
         hmac::verify(&key, to_sign.as_bytes(), &self.signature).map_err(|_| {
             // As the real one does: what a caller logs of this must be scrubbed of its token.
@@ -139,10 +136,7 @@ impl<'a> Authorization<'a> {
                 self.terminator
             )));
         }
-        if !date
-            .strip_prefix(self.date)
-            .is_some_and(|time| time.starts_with('T'))
-        {
+        if !date.strip_prefix(self.date).is_some_and(|time| time.starts_with('T')) {
             return Err(mismatch(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}', from '{date}'.",
                 self.date
@@ -153,9 +147,8 @@ impl<'a> Authorization<'a> {
 
     /// What decides the meaning of a request must be under the signature.
     fn check_signed_headers(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let where_present = [TOKEN, CONTENT_TYPE.as_str()]
-            .into_iter()
-            .filter(|name| headers.contains_key(*name));
+        let where_present =
+            [TOKEN, CONTENT_TYPE.as_str()].into_iter().filter(|name| headers.contains_key(*name));
         for needed in [HOST.as_str(), DATE].into_iter().chain(where_present) {
             if !self.signed_headers.split(';').any(|name| name == needed) {
                 return Err(mismatch(format!(
@@ -163,14 +156,10 @@ impl<'a> Authorization<'a> {
                 )));
             }
         }
-        match self
-            .signed_headers
-            .split(';')
-            .find(|name| !headers.contains_key(*name))
-        {
-            Some(absent) => Err(mismatch(format!(
-                "The signed header '{absent}' is not in the request."
-            ))),
+        match self.signed_headers.split(';').find(|name| !headers.contains_key(*name)) {
+            Some(absent) => {
+                Err(mismatch(format!("The signed header '{absent}' is not in the request.")))
+            }
             None => Ok(()),
         }
     }
@@ -246,9 +235,7 @@ fn signing_key(secret: &Secret, date: &str, region: &str, service: &str) -> hmac
     let first = zeroize::Zeroizing::new(format!("AWS4{}", secret.expose()));
     [date, region, service, TERMINATOR]
         .into_iter()
-        .fold(key(first.as_bytes()), |by, part| {
-            key(hmac::sign(&by, part.as_bytes()).as_ref())
-        })
+        .fold(key(first.as_bytes()), |by, part| key(hmac::sign(&by, part.as_bytes()).as_ref()))
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -264,9 +251,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if !pairs.remainder().is_empty() {
         return None;
     }
-    pairs
-        .map(|pair| Some(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?))
-        .collect()
+    pairs.map(|pair| Some(hex_digit(pair[0])? << 4 | hex_digit(pair[1])?)).collect()
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -292,10 +277,7 @@ mod tests {
         let expected = "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9";
         let expected = hmac::Key::new(hmac::HMAC_SHA256, &unhex(expected).unwrap());
         let derived = signing_key(&secret, "20150830", "us-east-1", "iam");
-        assert_eq!(
-            hmac::sign(&derived, b"x").as_ref(),
-            hmac::sign(&expected, b"x").as_ref()
-        );
+        assert_eq!(hmac::sign(&derived, b"x").as_ref(), hmac::sign(&expected, b"x").as_ref());
     }
 
     #[test]
@@ -303,12 +285,7 @@ mod tests {
         let at = Timestamp::from_secs(1_795_565_230);
         assert_eq!(parse_date("20261125T000710Z"), Some(at));
         assert_eq!(basic(at), "20261125T000710Z");
-        for text in [
-            "2026-11-25T00:07:10Z",
-            "20261125T000710",
-            "20261125 000710Zé",
-            "",
-        ] {
+        for text in ["2026-11-25T00:07:10Z", "20261125T000710", "20261125 000710Zé", ""] {
             assert_eq!(parse_date(text), None, "{text}");
         }
     }

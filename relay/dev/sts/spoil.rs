@@ -27,10 +27,9 @@ pub(super) fn instead(fault: FaultKind, reply: &Reply) -> Option<(Verdict, &'sta
         )),
         FaultKind::Garbage => send(reply.respond(StatusCode::OK, "\u{fffd}}{ no XML".to_owned())),
         FaultKind::Throttle => refuse(&Refusal::bad_request("Throttling", "Rate exceeded")),
-        FaultKind::AccessDenied => refuse(&Refusal::forbidden(
-            "AccessDenied",
-            "denied, as asked for by a fault",
-        )),
+        FaultKind::AccessDenied => {
+            refuse(&Refusal::forbidden("AccessDenied", "denied, as asked for by a fault"))
+        }
         FaultKind::ExpiredToken => refuse(&Refusal::expired()),
         FaultKind::Latency(_)
         | FaultKind::Truncated

@@ -23,19 +23,16 @@ const MODE: u32 = 0o444;
 /// # Errors
 /// If the file cannot be read or written, or holds no access token.
 pub fn load_or_create(path: &Path) -> Result<AccessToken, TokenFileError> {
-    let failed = |fault| TokenFileError {
-        path: path.to_owned(),
-        fault,
-    };
+    let failed = |fault| TokenFileError { path: path.to_owned(), fault };
     if let Some(token) = load(path).map_err(failed)? {
         return Ok(token);
     }
     let token = AccessToken::generate().map_err(|error| failed(Fault::Random(error)))?;
     match create(path, &token) {
         Ok(()) => Ok(token),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => load(path)
-            .and_then(|found| found.ok_or(Fault::Write(error)))
-            .map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            load(path).and_then(|found| found.ok_or(Fault::Write(error))).map_err(failed)
+        }
         Err(error) => Err(failed(Fault::Write(error))),
     }
 }
@@ -81,11 +78,7 @@ fn create(path: &Path, token: &AccessToken) -> io::Result<()> {
         std::process::id(),
         fastrand::u64(..)
     )));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unlinked.0)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unlinked.0)?;
     file.write_all(token.expose().as_bytes())?;
     // The mode at creation is narrowed by the process's umask; this is not.
     file.set_permissions(Permissions::from_mode(MODE))?;
@@ -178,10 +171,7 @@ mod tests {
         let path = folder.path().join("payments/deep/token");
         let token = load_or_create(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), token.expose());
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o444
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
         assert_eq!(names(path.parent().unwrap()), ["token"]);
         let again = load_or_create(&path).unwrap();
         assert_eq!(again.expose(), token.expose());
@@ -192,9 +182,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let tokens: Vec<_> = std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| load_or_create(&path).unwrap()))
-                .collect();
+            let writers: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| load_or_create(&path).unwrap())).collect();
             writers.into_iter().map(|w| w.join().unwrap()).collect()
         });
         let written = fs::read_to_string(&path).unwrap();
@@ -210,10 +199,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, "token-of-a-test-0001\r\n").unwrap();
-        assert_eq!(
-            load_or_create(&path).unwrap().expose(),
-            "token-of-a-test-0001"
-        );
+        assert_eq!(load_or_create(&path).unwrap().expose(), "token-of-a-test-0001");
     }
 
     #[test]

@@ -1,0 +1,58 @@
+# What a developer runs, and CI too: `make help` lists it. Nothing here writes into the checkout but cargo's own target
+# folder, and CARGO_TARGET_DIR moves that.
+
+CREDENTIAL_RELAY_CACHE ?= $(HOME)/.cache/credential-relay
+CARGO_DENY_VERSION := 0.20.2
+target := $(or $(CARGO_TARGET_DIR),target)
+
+export CREDENTIAL_RELAY_CACHE
+export PATH := $(CREDENTIAL_RELAY_CACHE)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help test unit e2e lint audit bench dev prerequisites cargo-deny clean-cache
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
+
+test: prerequisites unit e2e ## everything that must pass: the Rust tests, then six real SDKs against the relay
+
+prerequisites: ## say what `make test` needs and this machine lacks
+	@tests/prerequisites test
+
+unit: ## the Rust tests
+	cargo test --locked
+
+e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
+	cargo build --locked
+	tests/e2e/prepare
+	RELAY_BIN='$(target)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+
+lint: ## formatting, clippy, documentation, licences and sources of dependencies
+	@tests/prerequisites lint
+	cargo fmt --check
+	cargo fmt --check --manifest-path tests/e2e/clients/rust/Cargo.toml
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	cargo deny --locked check bans licenses sources
+
+audit: ## known vulnerabilities of dependencies; fetches the advisory database, so not a part of lint
+	cargo deny --locked check advisories
+
+cargo-deny: ## build the cargo-deny that lint and audit run into the cache, once
+	@'$(CREDENTIAL_RELAY_CACHE)/bin/cargo-deny' --version 2>/dev/null | grep -qxF 'cargo-deny $(CARGO_DENY_VERSION)' || \
+	cargo install cargo-deny --locked --version '$(CARGO_DENY_VERSION)' --root '$(CREDENTIAL_RELAY_CACHE)' \
+		--target-dir '$(CREDENTIAL_RELAY_CACHE)/cargo-deny-build'
+	@rm -rf '$(CREDENTIAL_RELAY_CACHE)/cargo-deny-build'
+
+bench: ## the benchmarks
+	@tests/prerequisites bench
+	cargo bench --locked
+
+dev: ## the relay with an embedded upstream, nothing else needed
+	cargo run --release --locked -- dev
+
+clean-cache: ## remove what these targets built outside the checkout
+	rm -rf '$(CREDENTIAL_RELAY_CACHE)'

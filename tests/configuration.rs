@@ -1,0 +1,214 @@
+//! The configuration as its users meet it: what it reports, what its reference says, and whether
+//! the examples work.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use credential_relay::config::Config;
+use credential_relay::config::environment::{self, Environment};
+use credential_relay::config::load::{load, parse, schema};
+use credential_relay::config::mistakes::Mistakes;
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Each case is a file `<name>.yaml`, or variables `<name>.env`, or both, with the report that is
+/// expected in `<name>.txt`. With UPDATE_GOLDEN set the reports are written anew.
+#[test]
+fn every_bad_configuration_is_reported_as_expected() {
+    let folder = project().join("tests/config_cases");
+    let mut cases = BTreeSet::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        cases.insert(entry.unwrap().path().with_extension(""));
+    }
+    assert!(cases.len() >= 25, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let report = match read_case(&case) {
+            Ok(_) => "accepted\n".to_owned(),
+            Err(mistakes) => format!("{mistakes}\n"),
+        };
+        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
+        let golden = case.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &report).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != report {
+            wrong.push(format!("{}:\n{report}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn read_case(case: &Path) -> Result<Config, Mistakes> {
+    let variables = fs::read_to_string(case.with_extension("env")).unwrap_or_default();
+    let variables = variables.lines().map(|line| line.split_once('=').unwrap());
+    let environment: Environment = variables.collect();
+    match fs::read_to_string(case.with_extension("yaml")) {
+        Ok(text) => parse(&text, &environment),
+        Err(_) => load(None, &environment),
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = Environment::default();
+    let report = |path: &Path| load(Some(path), &environment).unwrap_err().to_string();
+
+    assert!(report(&folder.path().join("none.yaml")).contains("there is no such file"));
+    assert!(report(folder.path()).contains("it is a directory"));
+    let file = folder.path().join("latin1.yaml");
+    fs::write(&file, b"# caf\xe9\n").unwrap();
+    assert!(report(&file).contains("it is not UTF-8: the byte at offset 5"));
+    fs::write(&file, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(report(&file).contains("it is larger than 1 MiB"));
+}
+
+/// Every leaf of the schema, written as the reference writes it: `profiles.<name>.chain[].tags`.
+fn settings() -> BTreeSet<String> {
+    let schema = schema();
+    let mut settings = BTreeSet::new();
+    walk(&schema, &schema, String::new(), &mut settings);
+    settings
+}
+
+fn walk(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    at: String,
+    settings: &mut BTreeSet<String>,
+) {
+    let variants = schema.get("anyOf").and_then(|any| any.as_array());
+    let schema = variants.map_or(schema, |variants| &variants[0]);
+    let schema = match schema.get("$ref").and_then(|reference| reference.as_str()) {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let is_object = |schema: &serde_json::Value| schema.get("$ref").is_some();
+    if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
+        for (name, property) in properties {
+            let dot = if at.is_empty() { "" } else { "." };
+            walk(property, root, format!("{at}{dot}{name}"), settings);
+        }
+    } else if let Some(item) = schema.get("items").filter(|item| is_object(item)) {
+        walk(item, root, format!("{at}[]"), settings);
+    } else if let Some(value) = schema.get("additionalProperties").filter(|value| is_object(value))
+    {
+        walk(value, root, format!("{at}.<name>"), settings);
+    } else {
+        settings.insert(at);
+    }
+}
+
+fn reference() -> String {
+    fs::read_to_string(project().join("docs/configuration.md")).unwrap()
+}
+
+/// The names in the first column of the reference's tables.
+fn rows(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+#[test]
+fn the_reference_lists_every_setting_and_no_other() {
+    let rows: BTreeSet<String> = rows(&reference())
+        .into_iter()
+        .filter(|name| !name.starts_with(|c: char| c.is_ascii_uppercase() || c == '{'))
+        .collect();
+    assert_eq!(rows, settings());
+}
+
+#[test]
+fn the_reference_lists_every_variable_and_no_other() {
+    let rows: BTreeSet<String> = rows(&reference())
+        .into_iter()
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect();
+    let known = environment::CONFIGURATION.iter().chain(&environment::PROCESS);
+    let known = known.chain(&environment::HONOURED);
+    assert_eq!(rows, known.map(|name| (*name).to_owned()).collect());
+}
+
+/// The YAML blocks of a document that are whole configurations.
+fn examples(text: &str) -> Vec<String> {
+    let mut examples = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines() {
+        match &mut block {
+            None if line == "```yaml" => block = Some(String::new()),
+            None => {}
+            Some(_) if line == "```" => examples.extend(block.take()),
+            Some(block) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+        }
+    }
+    examples.retain(|example| example.lines().any(|line| line.starts_with("profiles:")));
+    examples
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let pod = [
+        ("POD_NAME", "payments-7c9d8b6f5d-x2x4z"),
+        ("POD_NAMESPACE", "payments"),
+        ("POD_SERVICE_ACCOUNT", "payments"),
+    ];
+    let environment: Environment = pod.into_iter().collect();
+    let documents: [PathBuf; 2] =
+        ["docs/configuration.md", "README.md"].map(|name| project().join(name));
+    for document in documents.iter().filter(|document| document.exists()) {
+        let examples = examples(&fs::read_to_string(document).unwrap());
+        for (number, example) in examples.iter().enumerate() {
+            if let Err(mistakes) = parse(example, &environment) {
+                panic!("{}, example {}: {mistakes}", document.display(), number + 1);
+            }
+        }
+    }
+    assert!(!examples(&reference()).is_empty());
+}
+
+#[test]
+fn the_schema_is_closed_and_described_everywhere() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let definitions = schema["$defs"].as_object().unwrap();
+    let root = ("root".to_owned(), schema.clone());
+    let all = definitions.iter().chain([(&root.0, &root.1)]);
+    for (name, object) in all.filter(|(_, schema)| schema["type"] == "object") {
+        assert_eq!(object["additionalProperties"], false, "{name}");
+        let properties = object.get("properties").and_then(|p| p.as_object());
+        for (key, property) in properties.into_iter().flatten() {
+            assert!(property.get("description").is_some(), "{name}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_requires_only_what_has_no_default() {
+    let schema = schema();
+    let mut required = Vec::new();
+    let definitions = schema["$defs"].as_object().unwrap();
+    for object in definitions.values().chain([&schema]) {
+        let names = object.get("required").and_then(|names| names.as_array());
+        required.extend(names.into_iter().flatten().filter_map(|name| name.as_str()));
+    }
+    required.sort_unstable();
+    assert_eq!(required, ["path", "profiles", "role_arn", "source"]);
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused_or_read_but_never_fatal() {
+    let text = &examples(&reference())[1];
+    for (end, _) in text.char_indices().step_by(3) {
+        let _ = parse(&text[..end], &Environment::default());
+    }
+}

@@ -1,0 +1,62 @@
+"""The fixtures. RELAY_BIN is the binary under test; a part that is missing fails the run."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness import SESSION_SECONDS, Relay, TestAws, two_hops
+
+
+def pytest_configure():
+    # SIGTERM ends the run as ^C does: with the fixtures' own endings, so that no server outlives it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    binary = os.environ.get("RELAY_BIN", "")
+    if not os.access(binary, os.X_OK) or not Path(binary).is_file():
+        raise pytest.UsageError(f"RELAY_BIN ({binary!r}) is not a program: run `make e2e`, or build the relay and name it")
+
+
+@pytest.fixture(scope="session")
+def binary():
+    return Path(os.environ["RELAY_BIN"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory):
+    """A test AWS whose sessions last seconds, so that everything rotates while a test looks."""
+
+    started = TestAws(tmp_path_factory.mktemp("aws"), SESSION_SECONDS)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def calm_aws(tmp_path):
+    """A test AWS whose sessions outlast the test: a call to it that a test sees is one that the test caused."""
+
+    folder = tmp_path / "aws"
+    folder.mkdir()
+    started = TestAws(folder, 3600)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def start_relay(binary, tmp_path):
+    """Starts relays. Each one must end well, and must have said nothing secret, whatever the test was about."""
+
+    started = []
+
+    def start(aws, **more_profiles):
+        folder = tmp_path / f"relay-{len(started)}"
+        folder.mkdir()
+        profiles = {"payments": two_hops(aws, aws.spoke_role_arn, aws.external_id), **more_profiles}
+        started.append(Relay(binary, folder, aws, profiles))
+        return started[-1]
+
+    yield start
+    for relay in started:
+        exit_code, seconds = relay.stop()
+        assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{relay.log()[-4000:]}"
+        assert relay.leaks() == []

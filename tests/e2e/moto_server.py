@@ -1,0 +1,350 @@
+"""A test AWS: moto's server with IAM enforced, sessions that really end, and a journal of every call.
+
+Run as a program it prints one JSON line (see `describe`) and serves until SIGTERM or the end of its standard input.
+
+What it adds to moto, which by itself never ends a session and checks trust only within one account:
+
+* AssumeRole issues sessions of `--session-seconds`, whatever was asked for, and forgets each one when it expires:
+  from then on its key is answered with ExpiredToken.
+* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
+* A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
+  missing external id is not a right one.
+* Each request, and each session that is issued or ends, is one JSON line in the journal. Each secret it issues is one
+  line in the secrets file, for tests that search other programs' output for them.
+"""
+
+import argparse
+import datetime
+import heapq
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+
+import boto3
+from moto import settings
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.exceptions import _RESTError
+from moto.iam import access_control
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
+from moto.iam.utils import format_incoming_conditional_values
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.sts.models import STSBackend, sts_backends
+from moto.utilities.utils import get_partition
+from werkzeug.serving import make_server
+
+REGION = "us-east-1"
+HUB_ACCOUNT = "111122223333"
+SPOKE_ACCOUNT = "444455556666"
+EXTERNAL_ID = "payments-external-id"
+LOCKED_EXTERNAL_ID = "locked-external-id"
+
+
+class Lines:
+    """A file that takes one line at a time, from any thread."""
+
+    def __init__(self, path):
+        self._lock = threading.Lock()
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
+
+    def add(self, line):
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+class Sessions:
+    """The sessions that STS has issued, each removed from moto's stores the moment it expires."""
+
+    def __init__(self, seconds, journal, secrets):
+        self._seconds = seconds
+        self._journal = journal
+        self._secrets = secrets
+        self._changed = threading.Condition()
+        self._queue = []
+        self.ended = set()
+
+    def install(self):
+        issue = STSBackend.assume_role
+
+        def assume_role(backend, **request):
+            with self._changed:
+                role = issue(backend, **request)
+                ends = int(time.time() + self._seconds)
+                role.expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).replace(tzinfo=None)
+                self._secrets.add(role.secret_access_key)
+                self._secrets.add(role.session_token)
+                self._journal.add(
+                    json.dumps(
+                        {
+                            "event": "issued",
+                            "at": time.time(),
+                            "access_key_id": role.access_key_id,
+                            "role_arn": role.role_arn,
+                            "session_name": role.session_name,
+                            "asked_seconds": request["duration"],
+                            "expires": ends,
+                        }
+                    )
+                )
+                heapq.heappush(self._queue, (ends, role.access_key_id, role.account_id, role.partition))
+                self._changed.notify()
+            return role
+
+        STSBackend.assume_role = assume_role
+        threading.Thread(target=self._end_when_due, daemon=True).start()
+
+    def _end_when_due(self):
+        with self._changed:
+            while True:
+                if not self._queue:
+                    self._changed.wait()
+                    continue
+                left = self._queue[0][0] - time.time()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                _, key, account, partition = heapq.heappop(self._queue)
+                self.ended.add(key)
+                backend = sts_backends[account][partition]
+                # A new list: requests being served may be walking the old one.
+                backend.assumed_roles = [role for role in backend.assumed_roles if role.access_key_id != key]
+                iam_backends[account][partition].access_keys.pop(key, None)
+                self._journal.add(json.dumps({"event": "ended", "at": time.time(), "access_key_id": key}))
+
+
+def enforce_trust_across_accounts():
+    """Let moto's check of a role's trust policy reach the role's own account."""
+
+    request_type = access_control.IAMRequestBase
+
+    def is_assuming_role(self, _resource):
+        return self._action == "sts:AssumeRole"
+
+    def is_trusted(self, role_arn):
+        try:
+            account, partition = role_arn.split(":")[4], get_partition(self._region)
+            role = iam_backends[account][partition].get_role_by_arn(role_arn)
+        except (IndexError, NotFoundException):
+            return False
+        callers = [self._access_key.arn]
+        if isinstance(self._access_key, access_control.AssumedRoleAccessKey):
+            callers.append(f"arn:{partition}:iam::{self.account_id}:role/{self._access_key._owner_role_name}")
+        conditions = {"sts:ExternalId": "", **format_incoming_conditional_values(self._data)}
+        policy = access_control.IAMPolicy(role.assume_role_policy_document)
+        return any(
+            policy.is_action_permitted(self._action, role_arn, caller, conditions)
+            == access_control.PermissionResult.PERMITTED
+            for caller in callers
+        )
+
+    request_type._is_assuming_role_operation = is_assuming_role
+    request_type._check_role_trust_relationship = is_trusted
+
+
+class ExpiredTokenError(_RESTError):
+    """What STS answers to the key of a session that has ended."""
+
+    code = 403
+
+    def __init__(self):
+        super().__init__("ExpiredToken", "The security token included in the request is expired")
+
+
+def tell_ended_keys_from_unknown_ones(sessions):
+    unknown = access_control.IAMRequest._raise_invalid_access_key
+
+    def refuse(self, reason):
+        match = re.search(r"Credential=([^/]+)/", self._headers["Authorization"])
+        if match and match.group(1) in sessions.ended:
+            raise ExpiredTokenError()
+        unknown(self, reason)
+
+    access_control.IAMRequest._raise_invalid_access_key = refuse
+
+
+def shape_refusals_as_sts_does():
+    check = ActionAuthenticatorMixin._authenticate_and_authorize_action
+
+    def checked(self, request_type, resource="*"):
+        try:
+            check(self, request_type, resource)
+        except _RESTError as error:
+            if request_type is access_control.IAMRequest:
+                error.description = (
+                    '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
+                    f"<Code>{escape(error.error_type)}</Code><Message>{escape(error.message)}</Message></Error>"
+                    f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+                )
+            raise
+
+    ActionAuthenticatorMixin._authenticate_and_authorize_action = checked
+
+
+class Journalled:
+    """WSGI middleware: one line for each request, written before its answer is finished."""
+
+    def __init__(self, application, journal):
+        self._application = application
+        self._journal = journal
+        self.enabled = False
+
+    def __call__(self, environ, start_response):
+        if not self.enabled or environ["PATH_INFO"].startswith("/moto-api/"):
+            return self._application(environ, start_response)
+        began = time.time()
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = Replay(body)
+        key, service = credential_scope(environ.get("HTTP_AUTHORIZATION", ""))
+        action = parse_qs(body.decode("utf-8", "replace")).get("Action", [None])[0]
+        entry = {
+            "event": "request",
+            "at": began,
+            "action": f"{service}:{action or environ['REQUEST_METHOD'] + ' ' + environ['PATH_INFO']}",
+            "access_key_id": key,
+            "user_agent": environ.get("HTTP_USER_AGENT", ""),
+            "source_port": environ.get("REMOTE_PORT"),
+        }
+
+        def start(status, headers, exc_info=None):
+            entry["status"] = int(status.split()[0])
+            return start_response(status, headers, exc_info)
+
+        answer = b"".join(self._application(environ, start))
+        if entry["status"] >= 400:
+            code = re.search(rb"<Code>([^<]*)</Code>", answer)
+            entry["error"] = code.group(1).decode() if code else None
+        entry["took"] = round(time.time() - began, 4)
+        self._journal.add(json.dumps(entry))
+        return [answer]
+
+
+class Replay:
+    """A request's body, readable once more."""
+
+    def __init__(self, body):
+        self._body = body
+
+    def read(self, size=-1):
+        size = len(self._body) if size is None or size < 0 else size
+        part, self._body = self._body[:size], self._body[size:]
+        return part
+
+
+def credential_scope(authorization):
+    match = re.search(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/", authorization)
+    return match.groups() if match else (None, None)
+
+
+def client(service, endpoint, account):
+    made = boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="setup",
+        aws_secret_access_key="setup",
+    )
+    made.meta.events.register(
+        "before-sign.*", lambda request, **_: request.headers.add_header("x-moto-account-id", account)
+    )
+    return made
+
+
+def policy(**statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+
+
+def trust(principal, external_id=None):
+    condition = {"Condition": {"StringEquals": {"sts:ExternalId": external_id}}} if external_id else {}
+    return policy(Principal={"AWS": principal}, Action="sts:AssumeRole", **condition)
+
+
+def user(iam, name, **allowed):
+    arn = iam.create_user(UserName=name)["User"]["Arn"]
+    iam.put_user_policy(UserName=name, PolicyName="allowed", PolicyDocument=policy(**allowed))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return arn, {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
+
+
+def role(iam, name, trusted, **allowed):
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusted)["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy(**allowed))
+    return arn
+
+
+def describe(endpoint):
+    """Two accounts: a user may only assume the hub, the hub only what is in the spoke's account. Returns their names."""
+
+    hub_iam = client("iam", endpoint, HUB_ACCOUNT)
+    spoke_iam = client("iam", endpoint, SPOKE_ACCOUNT)
+    hub_arn = f"arn:aws:iam::{HUB_ACCOUNT}:role/hub"
+    base_arn, base = user(hub_iam, "base", Action="sts:AssumeRole", Resource=hub_arn)
+    hub = role(hub_iam, "hub", trust(base_arn), Action="sts:AssumeRole", Resource=f"arn:aws:iam::{SPOKE_ACCOUNT}:role/*")
+    assert hub == hub_arn, hub
+    reads = {"Action": ["sts:GetCallerIdentity", "s3:ListAllMyBuckets", "s3:ListBuckets"], "Resource": "*"}
+    spoke = role(spoke_iam, "spoke", trust(hub, EXTERNAL_ID), **reads)
+    locked = role(spoke_iam, "locked", trust(hub, LOCKED_EXTERNAL_ID), **reads)
+    _, operator = user(spoke_iam, "operator", Action="iam:*", Resource="*")
+    return {
+        "endpoint": endpoint,
+        "region": REGION,
+        "hub_account": HUB_ACCOUNT,
+        "spoke_account": SPOKE_ACCOUNT,
+        "base": base,
+        "operator": operator,
+        "hub_role_arn": hub,
+        "spoke_role_arn": spoke,
+        "external_id": EXTERNAL_ID,
+        "locked_role_arn": locked,
+        "locked_external_id": LOCKED_EXTERNAL_ID,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--session-seconds", type=int, required=True, help="the lifetime of every session")
+    parser.add_argument("--journal", required=True, help="gets a JSON line for each request")
+    parser.add_argument("--secrets-file", required=True, help="gets each secret as it is issued")
+    options = parser.parse_args()
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    journal, secrets = Lines(options.journal), Lines(options.secrets_file)
+    sessions = Sessions(options.session_seconds, journal, secrets)
+    application = Journalled(DomainDispatcherApplication(create_backend_app), journal)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    described = describe(f"http://127.0.0.1:{server.server_port}")
+    for keys in (described["base"], described["operator"]):
+        secrets.add(keys["secret_access_key"])
+    sessions.install()
+    enforce_trust_across_accounts()
+    tell_ended_keys_from_unknown_ones(sessions)
+    shape_refusals_as_sts_does()
+    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+    ActionAuthenticatorMixin.request_count = 0
+    application.enabled = True
+    print(json.dumps(described), flush=True)
+    sys.stdin.read()
+
+
+class QuietHandler(MotoRequestHandler):
+    """No access log: the journal is one."""
+
+    def log_request(self, *_):
+        pass
+
+
+if __name__ == "__main__":
+    main()

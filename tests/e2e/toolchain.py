@@ -1,0 +1,194 @@
+"""Where the end-to-end tests' parts are kept, and how each is built.
+
+Everything goes to ${CREDENTIAL_RELAY_CACHE:-~/.cache/credential-relay}/e2e, nothing into the checkout. A part's folder is
+named after a hash of what it is built from (its pins, its sources, its compiler), so a warm run builds nothing and two
+checkouts never mix. The standard library alone is used: this runs before there is a virtual environment.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CLIENTS = HERE / "clients"
+
+
+class Failed(Exception):
+    """A part that could not be built, with the output of the command that failed."""
+
+
+def cache():
+    chosen = os.environ.get("CREDENTIAL_RELAY_CACHE")
+    return Path(chosen).resolve() if chosen else Path.home() / ".cache" / "credential-relay"
+
+
+def run(*command, cwd=None):
+    ran = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if ran.returncode != 0:
+        words = " ".join(str(word) for word in command)
+        raise Failed(f"{words}\nended with {ran.returncode}:\n{ran.stdout[-6000:]}")
+    return ran.stdout
+
+
+class Part:
+    """One thing to build: its inputs decide its folder, `build(folder)` fills it."""
+
+    def __init__(self, name, inputs, version, build):
+        self.name = name
+        self._inputs = inputs
+        self._version = version
+        self._build = build
+        self._folder = None
+
+    @property
+    def folder(self):
+        if self._folder is None:
+            digest = hashlib.sha256(run(*self._version).encode())
+            for path in self._inputs:
+                digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
+            self._folder = cache() / "e2e" / f"{self.name}-{digest.hexdigest()[:16]}"
+        return self._folder
+
+    @property
+    def complete(self):
+        return (self.folder / ".complete").exists()
+
+    def ensure(self):
+        """Builds it if it isn't there. Returns the seconds that it took, 0 if it was there."""
+
+        if self.complete:
+            return 0
+        began = time.monotonic()
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.complete:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir()
+                self._build(self.folder)
+                (self.folder / ".complete").touch()
+        return time.monotonic() - began
+
+
+def build_python(folder):
+    run(sys.executable, "-m", "venv", folder)
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "-r", HERE / "requirements.txt")
+    run(folder / "bin" / "python", "-m", "pip", "check")
+
+
+def build_javascript(folder):
+    for name in ("package.json", "package-lock.json", ".npmrc", "client.mjs"):
+        shutil.copy(CLIENTS / "javascript" / name, folder)
+    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+
+
+def build_go(folder):
+    run("go", "build", "-trimpath", "-o", folder / "client", ".", cwd=CLIENTS / "go")
+
+
+def build_java(folder):
+    shutil.copy(CLIENTS / "java" / "pom.xml", folder)
+    libraries = folder / "libraries"
+    run("mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={libraries}", cwd=folder)
+    source = CLIENTS / "java" / "src" / "Client.java"
+    run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", source)
+
+
+def build_rust(folder):
+    manifest = CLIENTS / "rust" / "Cargo.toml"
+    target = cache() / "e2e" / "rust-target"
+    run("cargo", "build", "--locked", "--manifest-path", manifest, "--target-dir", target)
+    shutil.copy(target / "debug" / "credential-relay-e2e-rust", folder / "client")
+
+
+PARTS = {
+    part.name: part
+    for part in (
+        Part(
+            "python",
+            [HERE / "requirements.txt"],
+            [sys.executable, "-c", "import sys; print(sys.version, sys.base_prefix)"],
+            build_python,
+        ),
+        Part(
+            "javascript",
+            [CLIENTS / "javascript" / name for name in ("package.json", "package-lock.json", "client.mjs")],
+            ["node", "--version"],
+            build_javascript,
+        ),
+        Part(
+            "go",
+            [CLIENTS / "go" / name for name in ("go.mod", "go.sum", "main.go")],
+            ["go", "version"],
+            build_go,
+        ),
+        Part(
+            "java",
+            [CLIENTS / "java" / name for name in ("pom.xml", "src/Client.java")],
+            ["javac", "-version"],
+            build_java,
+        ),
+        Part(
+            "rust",
+            [CLIENTS / "rust" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")],
+            ["rustc", "--version"],
+            build_rust,
+        ),
+    )
+}
+
+
+def built(name):
+    part = PARTS[name]
+    if not part.complete:
+        raise Failed(f"{name} is not built: run tests/e2e/prepare")
+    return part.folder
+
+
+def client_commands():
+    """How to run each client: its name, its command, and what it needs in its environment beyond the SDK's variables."""
+
+    python = built("python") / "bin"
+    java = built("java")
+    return {
+        "boto3": ([python / "python", CLIENTS / "boto3" / "client.py"], {}),
+        "awscli": (
+            [python / "python", CLIENTS / "awscli" / "client.py"],
+            {"CLIENT_COMMAND": str(python / "aws")},
+        ),
+        "javascript": (["node", built("javascript") / "client.mjs"], {}),
+        "go": ([built("go") / "client"], {}),
+        "java": (["java", "-XX:TieredStopAtLevel=1", "-cp", f"{java}/classes:{java}/libraries/*", "Client"], {}),
+        "rust": ([built("rust") / "client"], {}),
+    }
+
+
+def main():
+    if sys.argv[1:] == ["--python"]:
+        print(PARTS["python"].folder / "bin" / "python")
+        return 0
+    for part in PARTS.values():
+        try:
+            took = part.ensure()
+        except Failed as failure:
+            print(f"e2e: {part.name}: {failure}", file=sys.stderr)
+            return 1
+        print(f"e2e: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
