@@ -142,7 +142,7 @@ impl Profiles {
                 return;
             }
         }
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
