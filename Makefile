@@ -1,9 +1,9 @@
-# What a developer runs, and CI too: `make help` lists it. Nothing here writes into the checkout but cargo's own target
-# folder, and CARGO_TARGET_DIR moves that.
+# What a developer runs, and CI too: `make help` lists it. Nothing here writes into the checkout; CARGO_TARGET_DIR moves
+# what cargo builds.
 
 CREDENTIAL_RELAY_CACHE ?= $(HOME)/.cache/credential-relay
 CARGO_DENY_VERSION := 0.20.2
-target := $(or $(CARGO_TARGET_DIR),target)
+export CARGO_TARGET_DIR ?= $(CREDENTIAL_RELAY_CACHE)/target
 
 export CREDENTIAL_RELAY_CACHE
 export PATH := $(CREDENTIAL_RELAY_CACHE)/bin:$(PATH)
@@ -27,7 +27,7 @@ unit: ## the Rust tests
 e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
 	cargo build --locked
 	tests/e2e/prepare
-	RELAY_BIN='$(target)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint

@@ -186,7 +186,7 @@ fn greeting(addresses: &Addresses, upstream: SocketAddr, files: &Files, lifetime
 export AWS_CONTAINER_CREDENTIALS_FULL_URI='http://{endpoint}/v1/credentials/{PROFILE}'
 export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE='{token}'
 export AWS_ENDPOINT_URL_STS='http://{upstream}'
-export AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
+export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
 export NO_PROXY=\"127.0.0.1,localhost${{NO_PROXY:+,$NO_PROXY}}\" no_proxy=\"127.0.0.1,localhost${{no_proxy:+,$no_proxy}}\"
 export CREDENTIAL_RELAY_CONFIG='{config}'
 # Then:   aws sts get-caller-identity      and      credential-relay status

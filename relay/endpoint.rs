@@ -1,7 +1,7 @@
 //! The endpoint that applications ask: guard, access token, answer.
 //!
-//! A request is answered from memory alone. [`guard`] says what it asks for and refuses what must
-//! not be answered, [`access`] whether the token that it brought may have it, [`answer`] what the
+//! A request is answered from memory alone. `guard` says what it asks for and refuses what must
+//! not be answered, `access` whether the token that it brought may have it, `answer` what the
 //! profile's state means for it; all three are functions of their arguments. Whatever they decide
 //! goes out through one place, `Service::conclude`, where it is counted.
 

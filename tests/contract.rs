@@ -299,7 +299,7 @@ fn prepare(relay: &Relay, state: &str) -> Option<Change> {
         "pending_unreachable" => return Some(Change::Fails(Cause::Unreachable)),
         "valid" => issue(HOUR),
         "valid_without_principal" => {
-            relay.publish(Credential { principal: Principal::Unknown, ..session(start, HOUR) })
+            relay.publish(Credential { principal: Principal::Unknown, ..session(start, HOUR) });
         }
         "long_lived" => relay.publish(Credential {
             access_key_id: "AKIACONTRACTTEST0001".parse().unwrap(),

@@ -168,7 +168,7 @@ impl Hop {
                 stage = %self.stage(),
                 asked_s = asked.as_secs(),
                 granted_s = expiration.saturating_since(started.wall).as_secs(),
-                "the lifetime that was granted is not what was asked for: is this machine's clock right?"
+                "the lifetime that was granted is not what was asked for; if the upstream did not choose it, this machine's clock is wrong"
             );
         }
     }

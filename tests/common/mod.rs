@@ -1,6 +1,7 @@
 //! An embedded upstream on a real socket, for tests that go through the real STS client.
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up must end")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -99,6 +99,7 @@ class TestAws:
             )
         described = self._process.stdout.readline()
         assert described, f"moto_server.py did not start:\n{self._errors.read_text()}"
+        self.described = described
         for name, value in json.loads(described).items():
             setattr(self, name, value)
 

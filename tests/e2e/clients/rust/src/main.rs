@@ -31,11 +31,7 @@ impl Intercept for NoteKey {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let header = context
-            .request()
-            .headers()
-            .get("authorization")
-            .unwrap_or_default();
+        let header = context.request().headers().get("authorization").unwrap_or_default();
         let key = header
             .split_once("Credential=")
             .and_then(|(_, scope)| scope.split_once('/'))
@@ -59,9 +55,7 @@ async fn main() -> ExitCode {
         Instant::now() + Duration::from_secs(setting("CLIENT_DEADLINE_SECONDS", 90) as u64);
     let shared = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let keys = NoteKey::default();
-    let settings = aws_sdk_sts::config::Builder::from(&shared)
-        .interceptor(keys.clone())
-        .build();
+    let settings = aws_sdk_sts::config::Builder::from(&shared).interceptor(keys.clone()).build();
     let sts = aws_sdk_sts::Client::from_conf(settings);
     for calls in 1_usize.. {
         let identity = match sts.get_caller_identity().send().await {
@@ -76,10 +70,7 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         if Instant::now() > deadline {
-            eprintln!(
-                "deadline: {} of {wanted} keys in {calls} calls",
-                keys.used()
-            );
+            eprintln!("deadline: {} of {wanted} keys in {calls} calls", keys.used());
             return ExitCode::FAILURE;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

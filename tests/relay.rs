@@ -1,0 +1,3 @@
+//! The whole relay, in process and as a program.
+
+mod common;
