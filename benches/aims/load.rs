@@ -44,12 +44,7 @@ impl Sample {
 }
 
 /// Sends `request` for as long as `time`.
-pub(crate) fn run(
-    at: SocketAddr,
-    request: &[u8],
-    shape: Shape,
-    time: Duration,
-) -> Result<Sample> {
+pub(crate) fn run(at: SocketAddr, request: &[u8], shape: Shape, time: Duration) -> Result<Sample> {
     match shape {
         Shape::KeepAlive(connections) => keep_alive(at, request, connections, time),
         Shape::Fresh => fresh(at, request, time),

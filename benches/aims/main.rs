@@ -94,7 +94,7 @@ fn measure(options: &Options) -> Result<Table> {
     let hour = Upstream::start(3600)?;
     let mut table = Table::default();
     note("instructions per request");
-    table.add(instructions::measure(&cores, &options.relay, &hour)?);
+    table.extend(instructions::measure(&cores, &options.relay, &hour)?);
     if options.named && !options.gate {
         table.extend(size::measure(&options.relay, Some(env!("CARGO_BIN_EXE_credential-relay")))?);
     } else {

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::Result;
 use crate::load::{self, Shape};
-use crate::process::{Cores, Server};
+use crate::process::{Cores, Memory, Server};
 use crate::site::{Scheme, Site, Upstream, start_bare};
 use crate::table::Row;
-use crate::Result;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -26,13 +26,13 @@ pub(crate) fn resident(cores: &Cores, relay: &Path, upstream: &Upstream) -> Resu
         let server = site.start(cores, relay)?;
         let of_relay = idle_and_loaded(&server)?;
         let of_bare = idle_and_loaded(&start_bare(cores, server.body_length)?)?;
-        let row = |when: &str, limit: f64, relay: f64, bare: f64| Row {
+        let row = |when: &str, limit: f64, relay: Memory, bare: Memory| Row {
             aim: format!("resident {when}, STS over {name}"),
             limit: format!("{limit} MiB"),
-            relay: format!("{:.2} MiB", relay / MIB),
-            bare: format!("{:.2} MiB", bare / MIB),
-            ratio: Some(relay / bare),
-            met: Some(relay / MIB <= limit),
+            relay: in_words(relay),
+            bare: in_words(bare),
+            ratio: Some(relay.resident / bare.resident),
+            met: Some(relay.resident / MIB <= limit),
         };
         rows.push(row("idle", IDLE_MIB, of_relay.0, of_bare.0));
         rows.push(row("after load", LOADED_MIB, of_relay.1, of_bare.1));
@@ -40,11 +40,15 @@ pub(crate) fn resident(cores: &Cores, relay: &Path, upstream: &Upstream) -> Resu
     Ok(rows)
 }
 
-fn idle_and_loaded(server: &Server) -> Result<(f64, f64)> {
+fn in_words(memory: Memory) -> String {
+    format!("{:.2} MiB, {:.2} written", memory.resident / MIB, memory.own / MIB)
+}
+
+fn idle_and_loaded(server: &Server) -> Result<(Memory, Memory)> {
     std::thread::sleep(SETTLE);
-    let idle = server.resident()?;
+    let idle = server.memory()?;
     load::run(server.at, &server.request, Shape::KeepAlive(64), LOAD)?;
-    Ok((idle, server.resident()?))
+    Ok((idle, server.memory()?))
 }
 
 const MORE_PROFILES: usize = 200;
@@ -57,7 +61,7 @@ pub(crate) fn per_profile(cores: &Cores, relay: &Path, upstream: &Upstream) -> R
         let server = site.start(cores, relay)?;
         site.wait_for_all()?;
         std::thread::sleep(SETTLE);
-        server.resident()
+        Ok(server.memory()?.own)
     };
     let each = (with(1 + MORE_PROFILES)? - with(1)?) / MORE_PROFILES as f64 / 1e3;
     Ok(Row {
@@ -87,7 +91,7 @@ pub(crate) fn rotations(cores: &Cores, relay: &Path) -> Result<Row> {
         while site.rotations()? < count {
             std::thread::sleep(Duration::from_millis(200));
         }
-        server.resident()
+        Ok(server.memory()?.own)
     };
     let warm = 4 * ROTATING as u64;
     let before = reach(warm)?;

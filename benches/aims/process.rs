@@ -70,6 +70,15 @@ impl Drop for Running {
     }
 }
 
+/// Memory in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    /// All that is resident. Most of a small process is pages of its binary and of libc.
+    pub(crate) resident: f64,
+    /// What it has written to: heap, stacks and relocated data.
+    pub(crate) own: f64,
+}
+
 /// A server under measurement.
 pub(crate) struct Server {
     running: Running,
@@ -111,13 +120,16 @@ impl Server {
         Ok(Self { running, at, request, first_answer, body_length: body.len() })
     }
 
-    /// Resident memory in bytes, file-backed pages and all. VmRSS may lag behind; this does not.
-    pub(crate) fn resident(&self) -> Result<f64> {
+    /// What it has of memory. VmRSS may lag behind; this does not.
+    pub(crate) fn memory(&self) -> Result<Memory> {
         let path = format!("/proc/{}/smaps_rollup", self.running.0.id());
         let text = std::fs::read_to_string(path)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no Rss in smaps")?;
-        Ok(kib.trim().parse::<f64>()? * 1024.0)
+        let field = |name: &str| -> Result<f64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            Ok(kib.ok_or("a field is not in smaps_rollup")?.trim().parse::<f64>()? * 1024.0)
+        };
+        Ok(Memory { resident: field("Rss:")?, own: field("Private_Dirty:")? })
     }
 
     /// How long its threads have run on a core so far.

@@ -97,7 +97,8 @@ async fn upstream(lifetime: Duration, certificate: &str, key: &str) -> Result<()
 
 /// Passes on what comes over TLS.
 async fn decrypt(from: TcpListener, to: SocketAddr, certificate: &str, key: &str) -> Result<()> {
-    let chain = CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;
+    let chain =
+        CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_file(key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

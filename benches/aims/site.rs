@@ -66,7 +66,8 @@ impl Upstream {
 
 /// A CA of a day, and a certificate of it for 127.0.0.1.
 fn make_certificates(folder: &Path) -> Result<()> {
-    const KEY: [&str; 6] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-x509"];
+    const KEY: [&str; 6] =
+        ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-x509"];
     let openssl = |args: &[&str]| -> Result<()> {
         let made = Command::new("openssl")
             .args(["req", "-days", "1"])
@@ -80,10 +81,20 @@ fn make_certificates(folder: &Path) -> Result<()> {
     };
     openssl(&["-subj", "/CN=benchmark CA", "-keyout", "ca.key", "-out", "ca.pem"])?;
     openssl(&[
-        "-subj", "/CN=benchmark", "-keyout", "server.key", "-out", "server.pem",
-        "-CA", "ca.pem", "-CAkey", "ca.key",
-        "-addext", "subjectAltName=IP:127.0.0.1",
-        "-addext", "basicConstraints=critical,CA:FALSE",
+        "-subj",
+        "/CN=benchmark",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
     ])
 }
 
