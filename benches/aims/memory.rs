@@ -41,7 +41,7 @@ pub(crate) fn resident(cores: &Cores, relay: &Path, upstream: &Upstream) -> Resu
 }
 
 fn in_words(memory: Memory) -> String {
-    format!("{:.2} MiB, {:.2} written", memory.resident / MIB, memory.own / MIB)
+    format!("{:.2} MiB, {:.2} anonymous", memory.resident / MIB, memory.own / MIB)
 }
 
 fn idle_and_loaded(server: &Server) -> Result<(Memory, Memory)> {

@@ -75,7 +75,7 @@ impl Drop for Running {
 pub(crate) struct Memory {
     /// All that is resident. Most of a small process is pages of its binary and of libc.
     pub(crate) resident: f64,
-    /// What it has written to: heap, stacks and relocated data.
+    /// What no file has: heap, stacks and relocated data.
     pub(crate) own: f64,
 }
 
@@ -129,7 +129,7 @@ impl Server {
             let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
             Ok(kib.ok_or("a field is not in smaps_rollup")?.trim().parse::<f64>()? * 1024.0)
         };
-        Ok(Memory { resident: field("Rss:")?, own: field("Private_Dirty:")? })
+        Ok(Memory { resident: field("Rss:")?, own: field("Anonymous:")? })
     }
 
     /// How long its threads have run on a core so far.
