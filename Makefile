@@ -47,9 +47,10 @@ cargo-deny: ## build the cargo-deny that lint and audit run into the cache, once
 		--target-dir '$(CREDENTIAL_RELAY_CACHE)/cargo-deny-build'
 	@rm -rf '$(CREDENTIAL_RELAY_CACHE)/cargo-deny-build'
 
-bench: ## the benchmarks
+bench: ## the aims of docs/performance.md, beside a bare hyper server; ARGS='--gate' checks what a machine's mood does not change
 	@tests/prerequisites bench
-	cargo bench --locked
+	cargo build --release --locked --no-default-features --target-dir '$(target)/image'
+	cargo bench --locked -- --relay '$(target)/image/release/credential-relay' $(ARGS)
 
 dev: ## the relay with an embedded upstream, nothing else needed
 	cargo run --release --locked -- dev

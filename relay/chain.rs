@@ -18,9 +18,9 @@ use sts::Hop;
 /// Base credentials and one hop or more.
 pub struct Chain {
     base: Box<dyn Source>,
-    hops: Vec<Hop>,
+    hops: Box<[Hop]>,
     /// What the base and every hop but the last gave: place 0 is the base's, place `n` hop `n`'s.
-    kept: Vec<Kept>,
+    kept: Box<[Kept]>,
     clock: Clock,
 }
 
@@ -64,7 +64,7 @@ impl Chain {
     /// A chain over `base`; without hops it gives the base's credentials.
     pub fn new(base: Box<dyn Source>, hops: Vec<Hop>, clock: Clock) -> Self {
         let kept = hops.iter().map(|_| Kept::Nothing).collect();
-        Self { base, hops, kept, clock }
+        Self { base, hops: hops.into(), kept, clock }
     }
 
     async fn fetch_through(&mut self, freshness: Freshness) -> Result<Credential, Failure> {

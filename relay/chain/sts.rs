@@ -15,6 +15,7 @@ use crate::credential::{Credential, Lifetime, Principal, Secret, Session, Validi
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 
+use client::Shared;
 pub use client::{CallerIdentity, ClientError, Clients};
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
@@ -28,7 +29,7 @@ const SUSPICIOUS: Duration = Duration::from_secs(60);
 pub struct Hop {
     settings: config::Hop,
     number: usize,
-    client: aws_sdk_sts::Client,
+    sts: Shared,
     metrics: ProfileMetrics,
     /// Whether the answer's odd lifetime was told already.
     lifetime_told: bool,
@@ -45,8 +46,8 @@ impl Hop {
         clients: &mut Clients,
         metrics: ProfileMetrics,
     ) -> Result<Self, ClientError> {
-        let client = clients.get(&settings.sts)?;
-        Ok(Self { settings: settings.clone(), number, client, metrics, lifetime_told: false })
+        let sts = clients.get(&settings.sts)?;
+        Ok(Self { settings: settings.clone(), number, sts, metrics, lifetime_told: false })
     }
 
     /// Assumes the role as `caller`.
@@ -82,9 +83,15 @@ impl Hop {
     }
 
     async fn call(&mut self, caller: &Credential, clock: &Clock) -> Result<Credential, Failure> {
+        let turn = self.sts.turn().await;
         let started = clock.now();
-        let request = self.request().customize().config_override(client::signed_by(caller));
-        let answer = request.send().await;
+        // On the heap for the time of the call alone: it is large, and many wait for their turn.
+        let answer = Box::pin(async {
+            let signed = client::signed_by(caller);
+            self.request().customize().config_override(signed).send().await
+        })
+        .await;
+        drop(turn);
         let result = match answer {
             Ok(output) => self.read(output, started),
             Err(error) => {
@@ -112,7 +119,8 @@ impl Hop {
             .iter()
             .filter_map(|tag| Tag::builder().key(&tag.key).value(&tag.value).build().ok())
             .collect();
-        self.client
+        self.sts
+            .client
             .assume_role()
             .role_arn(hop.role_arn.as_str())
             .role_session_name(hop.session_name.as_str())

@@ -29,6 +29,8 @@ impl Serve {
         }
         let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
+        // What is needed of it the relay has by now.
+        drop(config);
         until_told(app, Duration::from_secs(self.drain)).await
     }
 }

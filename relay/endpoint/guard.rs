@@ -48,10 +48,8 @@ impl Hosts {
 /// The authority's name. A port is digits or nothing (RFC 3986, section 3.2.3); whatever else
 /// follows a colon stays, and is then no name that anybody allowed.
 fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => authority,
-    }
+    let name_and_colon = authority.trim_end_matches(|c: char| c.is_ascii_digit());
+    name_and_colon.strip_suffix(':').unwrap_or(authority)
 }
 
 /// What a request asks for, and with what.
