@@ -78,8 +78,8 @@ impl Settings {
     }
 
     /// Starts to log. The level is the relay's own: what the crates below it say is let through
-    /// from `warn` on alone, since at `trace` the AWS SDK prints whole requests and answers, keys
-    /// and tokens among them.
+    /// from `warn` on alone, since at `trace` the AWS SDK prints STS's errors whole, and
+    /// SignatureDoesNotMatch quotes the session token.
     pub fn start(self) {
         let filter = Targets::new()
             .with_target("credential_relay", self.level)
