@@ -46,9 +46,27 @@ impl Kept {
         }
     }
 
-    fn usable(&self, now: Moment) -> Option<&Credential> {
+    /// What may serve once more after such a failure: only trouble of the upstream's is gone over.
+    /// A denial, or a file that is gone, may be somebody's will.
+    fn after(&self, failure: &Failure, now: Moment) -> Option<&Credential> {
+        let trouble = match failure.cause {
+            Cause::Unreachable
+            | Cause::Tls
+            | Cause::Throttled { .. }
+            | Cause::Transient
+            | Cause::Internal => true,
+            Cause::StaleCaller | Cause::Denied | Cause::Misconfigured | Cause::NotConfigured => {
+                false
+            }
+        };
         match self {
-            Self::Credential { credential, .. } if credential.usable(now) => Some(credential),
+            Self::Credential { credential, .. }
+                if trouble
+                    && credential.usable(now)
+                    && credential.validity != Validity::Unlimited =>
+            {
+                Some(credential)
+            }
             Self::Credential { .. } | Self::Nothing => None,
         }
     }
@@ -73,21 +91,22 @@ impl Chain {
         }
         let start = self.start();
         let first_hop = start.as_ref().map_or(0, |caller| caller.place + 1);
-        match self.climb(start, freshness).await {
-            Err(Failure {
-                cause: Cause::StaleCaller,
-                stage: Stage::Hop { number, .. },
-                reason,
-            }) if number == first_hop => {
-                // Kept credentials are not accepted any longer, so they get one more try, fetched
-                // anew. Those that this very climb has fetched would be no better for it.
-                tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
-                self.kept[number - 1] = Kept::Nothing;
-                let start = self.start();
-                self.climb(start, Freshness::Anew).await
-            }
-            answer => answer,
+        let outcome = self.climb(start, freshness).await;
+        let Err(Failure { cause: Cause::StaleCaller, stage: Stage::Hop { number, .. }, reason }) =
+            &outcome
+        else {
+            return outcome;
+        };
+        // Whoever called is not accepted any longer, whether it was kept or fetched just now.
+        if let Some(caller) = number.checked_sub(1).and_then(|place| self.kept.get_mut(place)) {
+            *caller = Kept::Nothing;
         }
+        if *number != first_hop {
+            return outcome;
+        }
+        tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
+        let start = self.start();
+        self.climb(start, Freshness::Anew).await
     }
 
     /// The furthest place whose credentials are still fresh.
@@ -136,12 +155,12 @@ impl Chain {
                 *kept = Kept::Credential { credential: credential.clone(), due };
                 Ok(credential)
             }
-            Err(failure) => match kept.usable(now) {
-                Some(credential) if failure.cause != Cause::StaleCaller => {
+            Err(failure) => match kept.after(&failure, now) {
+                Some(credential) => {
                     tracing::warn!(%failure, "going on with the credentials from before");
                     Ok(credential.clone())
                 }
-                Some(_) | None => Err(failure),
+                None => Err(failure),
             },
         }
     }

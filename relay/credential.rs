@@ -86,18 +86,22 @@ pub enum Validity {
     Unlimited,
 }
 
-/// The life of a credential that ends, anchored to the start of the request that brought it.
+/// The life of a credential that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    issued: Moment,
     expiry: Moment,
     nominal: Duration,
+    margin: Duration,
 }
 
 impl Lifetime {
     /// An answer may be this much off the lifetime that was asked for and still count as it:
     /// Vault floors its ttl, and a request takes time (endpoint-contract section 5).
     const SAME: Duration = Duration::from_secs(30);
+
+    /// So long before its end a credential counts as expired, for clock skew and time in flight;
+    /// or a tenth of its lifetime, if that is less (endpoint-contract section 4).
+    const MARGIN: Duration = Duration::from_secs(15);
 
     /// A life of `lifetime` from the request's start, or until `upstream` if that is earlier.
     pub fn from_request(started: Moment, lifetime: Duration, upstream: Option<Timestamp>) -> Self {
@@ -110,22 +114,15 @@ impl Lifetime {
         } else {
             granted
         };
-        Self { issued: started, expiry, nominal }
+        Self { expiry, nominal, margin: Self::MARGIN.min(nominal / 10) }
     }
 
-    /// A life that ends when the upstream says, where no lifetime was asked for.
-    pub fn until(started: Moment, upstream: Timestamp) -> Self {
-        let granted = upstream.saturating_since(started.wall);
-        Self {
-            issued: started,
-            expiry: Moment { wall: upstream, boot: started.boot.saturating_add(granted) },
-            nominal: granted,
-        }
-    }
-
-    /// The start of the request that brought the credential.
-    pub fn issued(&self) -> Moment {
-        self.issued
+    /// A life of which only the end is known: when it began, somebody else knows. What is left
+    /// stands for its length, but the margin is whole, or it would shrink at each look.
+    pub fn until(seen: Moment, upstream: Timestamp) -> Self {
+        let left = upstream.saturating_since(seen.wall);
+        let expiry = Moment { wall: upstream, boot: seen.boot.saturating_add(left) };
+        Self { expiry, nominal: left, margin: Self::MARGIN }
     }
 
     /// When the credential ends.
@@ -139,10 +136,9 @@ impl Lifetime {
         self.nominal
     }
 
-    /// From here on the credential counts as expired: 15 s before its end, or a tenth of its
-    /// lifetime if that is less, for clock skew and time in flight (endpoint-contract section 4).
+    /// From here on the credential counts as expired.
     pub fn serve_until(&self) -> Moment {
-        self.expiry.before(Duration::from_secs(15).min(self.nominal / 10))
+        self.expiry.before(self.margin)
     }
 }
 
@@ -248,6 +244,15 @@ mod tests {
             let life = Lifetime::from_request(START, secs(lifetime), None);
             let usable_for = life.serve_until().remaining(START);
             assert_eq!(usable_for, secs(lifetime) - Duration::from_millis(margin));
+        }
+    }
+
+    #[test]
+    fn looking_again_near_the_end_does_not_shrink_the_margin() {
+        let end = START + secs(3600);
+        for left in [3600, 45, 16] {
+            let seen = end.before(secs(left));
+            assert_eq!(Lifetime::until(seen, end.wall).serve_until(), end.before(secs(15)));
         }
     }
 

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod failure;
+pub mod files;
 pub mod listener;
 pub mod metrics;
 pub mod schedule;

@@ -83,7 +83,8 @@ impl Rotation {
 
     /// One fetch within its time, checked. A panic in a source ends the attempt, not the loop.
     async fn attempt(&mut self, freshness: Freshness) -> Rotated {
-        let fetch = AssertUnwindSafe(self.source.fetch(freshness)).catch_unwind();
+        // Within the block, so that a source that panics before its first await is caught too.
+        let fetch = AssertUnwindSafe(async { self.source.fetch(freshness).await }).catch_unwind();
         let fetched = match timeout(self.attempt_timeout, fetch).await {
             Ok(Ok(fetched)) => fetched,
             Ok(Err(_panic)) => Err(Failure::new(

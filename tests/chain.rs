@@ -128,11 +128,26 @@ async fn a_stage_that_fails_serves_once_more_while_it_is_good() {
     let mut source = world.source(&two_hops());
     fetch(&mut source).await.unwrap();
     world.pass(31);
-    world.sts.faults().set(vec![Fault::next(FaultKind::AccessDenied, 1)]);
+    // Three, since the SDK tries that often.
+    world.sts.faults().set(vec![Fault::next(FaultKind::Outage, 3)]);
     fetch(&mut source).await.unwrap();
     assert_eq!(world.assumed(), ["hub", "spoke", "spoke"], "the hub's old session called");
     fetch(&mut source).await.unwrap();
     assert_eq!(world.assumed()[3..], ["hub", "spoke"], "and it is asked for again");
+}
+
+#[tokio::test]
+async fn a_denial_or_a_base_that_is_gone_is_not_gone_over() {
+    let world = World::start(IssuedLifetime::AsAsked).await;
+    let mut source = world.source(&two_hops());
+    fetch(&mut source).await.unwrap();
+    world.pass(31);
+    world.sts.faults().set(vec![Fault::next(FaultKind::AccessDenied, 1)]);
+    let failure = fetch(&mut source).await.unwrap_err();
+    assert_eq!(failure.cause, Cause::Denied, "somebody may want it so: {failure}");
+    std::fs::remove_file(world.path("base.json")).unwrap();
+    let failure = fetch(&mut source).await.unwrap_err();
+    assert_eq!((failure.stage, failure.cause), (Stage::Base("file"), Cause::NotConfigured));
 }
 
 #[tokio::test]
@@ -170,6 +185,7 @@ async fn answers_that_make_no_sense_are_never_served() {
         FaultKind::NoExpiration,
         FaultKind::Outage,
         FaultKind::Close,
+        FaultKind::Huge,
     ] {
         world.sts.faults().set(vec![Fault::every(kind)]);
         let served = fetch(&mut source)

@@ -2,6 +2,7 @@
 //! identity nor transitive tags, and flattens errors.
 
 mod client;
+mod connector;
 mod errors;
 
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 
 use client::Shared;
-pub use client::{CallerIdentity, ClientError, Clients};
+pub use client::{CallerIdentity, Clients};
+pub use connector::ClientError;
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
 const CHAINED: Duration = Duration::from_secs(3600);
@@ -96,6 +98,9 @@ impl Hop {
             Ok(output) => self.read(output, started),
             Err(error) => {
                 let (cause, reason) = errors::explain(&error, caller);
+                if cause == Cause::Tls {
+                    self.sts.connector.reload().await;
+                }
                 Err(Failure::new(cause, self.stage(), reason))
             }
         };

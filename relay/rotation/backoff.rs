@@ -1,6 +1,5 @@
 //! How long to wait after a failure.
 
-use std::mem::Discriminant;
 use std::time::Duration;
 
 use crate::failure::Cause;
@@ -15,36 +14,23 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(300);
 /// Full jitter may draw close to nothing; this much is always waited.
 const FLOOR: Duration = Duration::from_millis(250);
 
-/// The back-off of one profile: it grows while the cause stays the same and starts again when it
-/// changes.
+/// The back-off of one profile. It grows with each failure in a row, whatever their causes: an
+/// overloaded upstream times out, throttles and answers 503 in turn. The cause says where it
+/// starts.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    last: Last,
-}
-
-#[derive(Debug, Default)]
-enum Last {
-    #[default]
-    Success,
-    Failure {
-        cause: Discriminant<Cause>,
-        times: u32,
-    },
+    failures: u32,
 }
 
 impl Backoff {
     /// The wait after a failure with this cause.
     pub fn after(&mut self, cause: Cause, draw: Draw) -> Duration {
-        let kind = std::mem::discriminant(&cause);
-        let times = match self.last {
-            Last::Failure { cause: last, times } if last == kind => times.saturating_add(1),
-            Last::Failure { .. } | Last::Success => 0,
-        };
-        self.last = Last::Failure { cause: kind, times };
+        let times = self.failures;
+        self.failures = times.saturating_add(1);
         match cause {
             Cause::Throttled { retry_after: Some(asked) } => {
                 let asked = asked.min(LONGEST_REQUEST);
-                asked.max(FLOOR) + draw.share(asked / 10)
+                (asked + draw.share(asked / 10)).max(full_jitter(5, times, draw))
             }
             Cause::Throttled { retry_after: None } => full_jitter(5, times, draw),
             // Only a person can heal these, or a file that is looked at each time.
@@ -60,7 +46,7 @@ impl Backoff {
 
     /// A fetch succeeded: the next failure is a first one.
     pub fn reset(&mut self) {
-        self.last = Last::Success;
+        self.failures = 0;
     }
 }
 
@@ -99,14 +85,24 @@ mod tests {
     }
 
     #[test]
-    fn another_cause_or_a_success_starts_again() {
+    fn another_cause_does_not_start_it_again_and_a_success_does() {
         let mut backoff = Backoff::default();
-        backoff.after(Cause::Transient, Draw::of(MOST));
-        backoff.after(Cause::Transient, Draw::of(MOST));
-        assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 1));
-        assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 2));
+        let mut waited = Duration::ZERO;
+        for _ in 0..50 {
+            waited += backoff.after(Cause::Transient, Draw::of(MOST));
+            waited += backoff.after(Cause::Unreachable, Draw::of(MOST));
+        }
+        assert!(waited > Duration::from_secs(5000), "{waited:?}");
         backoff.reset();
         assert!(nearly(backoff.after(Cause::Denied, Draw::of(MOST)), 1));
+    }
+
+    #[test]
+    fn an_upstream_that_asks_for_no_patience_is_spared_all_the_same() {
+        let mut backoff = Backoff::default();
+        let eager = Cause::Throttled { retry_after: Some(Duration::ZERO) };
+        let waits: Duration = (0..10).map(|_| backoff.after(eager, Draw::of(MOST))).sum();
+        assert!(waits > Duration::from_secs(300), "{waits:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Fixed keys, from the relay's environment or from a file: the weakest of the sources, since
 //! somebody must rotate them by hand.
 
-use std::fmt;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use serde::Deserialize;
+use tokio::task::{JoinHandle, spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::{Fetch, Freshness, Source};
@@ -13,6 +14,7 @@ use crate::credential::{
     AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Secret, Session, Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
+use crate::files;
 
 /// A credentials file has four short fields.
 const LARGEST_FILE: u64 = 64 << 10;
@@ -69,6 +71,9 @@ impl Source for Environment {
 pub struct File {
     path: PathBuf,
     clock: Clock,
+    /// A read that has not ended. A mount that hangs holds up this one thread, however often the
+    /// file is asked for.
+    under_way: Option<JoinHandle<io::Result<Zeroizing<Vec<u8>>>>>,
 }
 
 /// The form of the file; other fields are let pass, as the SDKs do.
@@ -87,15 +92,35 @@ struct Document {
 impl File {
     /// The file at `path`.
     pub fn new(path: PathBuf, clock: Clock) -> Self {
-        Self { path, clock }
+        Self { path, clock, under_way: None }
     }
 
-    fn read(&self) -> Result<Credential, Failure> {
-        let started = self.clock.now();
-        let document: Document = serde_json::from_slice(&self.load()?).map_err(|error| {
-            // serde_json quotes what it did not expect, which may be a key: only the place is told.
+    async fn read(&mut self) -> Result<Credential, Failure> {
+        let path = self.path.clone();
+        let read = self
+            .under_way
+            .get_or_insert_with(|| spawn_blocking(move || files::read(&path, LARGEST_FILE)))
+            .await;
+        self.under_way = None;
+        let content = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        let content = content.map_err(|error| {
+            let cause = match error.kind() {
+                io::ErrorKind::NotFound => Cause::NotConfigured,
+                _ => Cause::Transient,
+            };
+            self.fail(cause, format!("it cannot be read: {error}"))
+        })?;
+        self.parse(&content)
+    }
+
+    fn parse(&self, content: &[u8]) -> Result<Credential, Failure> {
+        let now = self.clock.now();
+        let document: Document = serde_json::from_slice(content).map_err(|error| {
+            // Half a document is one that is being written. serde_json quotes what it did not
+            // expect, which may be a key: only the place is told.
+            let cause = if error.is_data() { Cause::Misconfigured } else { Cause::Transient };
             self.fail(
-                Cause::Misconfigured,
+                cause,
                 format!(
                     "line {} column {} is not as it must be; write {{\"Version\":1,\"AccessKeyId\":\"…\",\"SecretAccessKey\":\"…\"}}, with SessionToken and Expiration if there are any",
                     error.line(),
@@ -118,40 +143,24 @@ impl File {
                     let said = "Expiration is not an RFC 3339 time such as 2026-11-25T00:07:10Z";
                     self.fail(Cause::Misconfigured, said)
                 })?;
-                Validity::Until(Lifetime::until(started, end))
+                Validity::Until(Lifetime::until(now, end))
             }
         };
         let credential = Credential {
             access_key_id,
             secret_access_key: document.secret_access_key.trimmed(),
-            session: match document.session_token {
-                Some(token) => Session::Token(token.trimmed()),
-                None => Session::None,
+            session: match document.session_token.map(|token| token.trimmed()) {
+                Some(token) if !token.is_empty() => Session::Token(token),
+                Some(_) | None => Session::None,
             },
             validity,
             principal: Principal::Unknown,
         };
-        if credential.usable(started) {
+        if credential.usable(now) {
             Ok(credential)
         } else {
             Err(self.fail(Cause::StaleCaller, "the credentials in it have expired"))
         }
-    }
-
-    fn load(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let unreadable = |error: std::io::Error| {
-            let cause = match error.kind() {
-                std::io::ErrorKind::NotFound => Cause::NotConfigured,
-                _ => Cause::Misconfigured,
-            };
-            self.fail(cause, format!("it cannot be read: {error}"))
-        };
-        let size = std::fs::metadata(&self.path).map_err(unreadable)?.len();
-        if size > LARGEST_FILE {
-            let said = format!("{size} bytes are more than a credentials file has");
-            return Err(self.fail(Cause::Misconfigured, said));
-        }
-        std::fs::read(&self.path).map(Zeroizing::new).map_err(unreadable)
     }
 
     fn fail(&self, cause: Cause, reason: impl fmt::Display) -> Failure {
@@ -166,7 +175,7 @@ impl Source for File {
     }
 
     fn fetch(&mut self, _: Freshness) -> Fetch<'_> {
-        Box::pin(std::future::ready(self.read()))
+        Box::pin(self.read())
     }
 }
 
@@ -213,49 +222,54 @@ mod tests {
         assert!(error.contains("40 characters") && !error.contains(KEY), "{error}");
     }
 
-    #[test]
-    fn the_file_is_read_again_each_time() {
+    #[tokio::test]
+    async fn the_file_is_read_again_each_time() {
         let form = |id: &str| {
             format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"{KEY}\n"}}"#)
         };
-        let (_folder, source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
-        assert_eq!(source.read().unwrap().secret_access_key.expose(), KEY);
+        let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
+        assert_eq!(source.read().await.unwrap().secret_access_key.expose(), KEY);
         std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
-        assert_eq!(source.read().unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
+        assert_eq!(source.read().await.unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
     }
 
-    #[test]
-    fn an_expiration_is_kept_and_a_past_one_is_stale() {
+    #[tokio::test]
+    async fn an_expiration_is_kept_and_a_past_one_is_stale() {
         let form = |end: &str| {
             format!(
                 r#"{{"Version":1,"AccessKeyId":"ASIAIOSFODNN7EXAMPLE","SecretAccessKey":"{KEY}","SessionToken":"t","Expiration":"{end}"}}"#
             )
         };
-        let (_folder, source) = file(&form("2999-01-01T00:00:00+00:00"));
-        let credential = source.read().unwrap();
+        let (_folder, mut source) = file(&form("2999-01-01T00:00:00+00:00"));
+        let credential = source.read().await.unwrap();
         assert!(matches!(credential.validity, Validity::Until(life)
             if life.expiry().wall == Timestamp::parse_rfc3339("2999-01-01T00:00:00Z").unwrap()));
         let now: Moment = source.clock.now();
         assert!(credential.usable(now));
-        let (_folder, source) = file(&form("2001-01-01T00:00:00Z"));
-        assert_eq!(source.read().unwrap_err().cause, Cause::StaleCaller);
+        let (_folder, mut source) = file(&form("2001-01-01T00:00:00Z"));
+        assert_eq!(source.read().await.unwrap_err().cause, Cause::StaleCaller);
     }
 
-    #[test]
-    fn a_broken_file_is_explained_without_its_text() {
-        for text in [
-            KEY.to_owned(),
-            format!(r#"{{"Version":1,"AccessKeyId":"{KEY}","SecretAccessKey":"x"}}"#),
-            format!(r#"{{"Version":"{KEY}","AccessKeyId":"AKIAIOSFODNN7EXAMPLE"}}"#),
-            String::new(),
+    #[tokio::test]
+    async fn a_broken_file_is_explained_without_its_text() {
+        let whole = format!(
+            r#"{{"Version":1,"AccessKeyId":"AKIAIOSFODNN7EXAMPLE","SecretAccessKey":"{KEY}"}}"#
+        );
+        for (text, cause) in [
+            (KEY.to_owned(), Cause::Transient),
+            (whole[..whole.len() / 2].to_owned(), Cause::Transient),
+            (String::new(), Cause::Transient),
+            (whole.replace("AKIAIOSFODNN7EXAMPLE", KEY), Cause::Misconfigured),
+            (whole.replace(":1,", &format!(":\"{KEY}\",")), Cause::Misconfigured),
+            (whole.replace(":1,", ":2,"), Cause::Misconfigured),
         ] {
-            let (_folder, source) = file(&text);
-            let error = source.read().unwrap_err();
-            assert_eq!(error.cause, Cause::Misconfigured);
+            let (_folder, mut source) = file(&text);
+            let error = source.read().await.unwrap_err();
+            assert_eq!(error.cause, cause, "{error}");
             let said = error.to_string();
             assert!(said.contains("base.json") && !said.contains(KEY), "{said}");
         }
-        let source = File::new("/no/such/file".into(), Clock::system());
-        assert_eq!(source.read().unwrap_err().cause, Cause::NotConfigured);
+        let mut source = File::new("/no/such/file".into(), Clock::system());
+        assert_eq!(source.read().await.unwrap_err().cause, Cause::NotConfigured);
     }
 }

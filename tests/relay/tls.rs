@@ -126,6 +126,26 @@ async fn with_its_ca_it_is_asked_and_what_is_held_outlives_its_trust() {
 }
 
 #[tokio::test]
+async fn a_ca_that_was_renewed_is_read_again_without_a_restart() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let first = Authority::new();
+    let front = Front::start(&world, first.server()).await;
+    let relay = Relay::start(&config(&world, &front, Some(&first)));
+    let held = relay.place.answers(&world, "payments", 200).await.key_id();
+
+    let second = Authority::new();
+    front.server.send_replace(second.server());
+    fs::write(world.path("ca.pem"), "half a certificate").unwrap();
+    assert_eq!(relay.place.rotate("payments").await.json()["cause"], "tls");
+    fs::write(world.path("ca.pem"), second.pem()).unwrap();
+    assert_eq!(relay.place.rotate("payments").await.json()["cause"], "tls", "it is read then");
+    let rotated = relay.place.rotate("payments").await;
+    assert_eq!(rotated.status, 200, "{rotated:?}");
+    assert_ne!(relay.place.credential(&world, "payments").await.key_id(), held);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn without_its_ca_nothing_is_sent_and_tls_is_named() {
     let world = World::live(IssuedLifetime::AsAsked).await;
     let front = Front::start(&world, Authority::new().server()).await;

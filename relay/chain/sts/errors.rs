@@ -62,8 +62,13 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
         | "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "AuthFailure"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "RequestExpired"
         | "SignatureDoesNotMatch" => Cause::StaleCaller,
-        "AccessDenied" | "AccessDeniedException" | "OptInRequired" => Cause::Denied,
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => {
+            Cause::Denied
+        }
         "ValidationError"
         | "MalformedPolicyDocument"
         | "PackedPolicyTooLarge"
@@ -73,6 +78,8 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
         | "MissingParameter"
         | "InvalidAction" => Cause::Misconfigured,
         _ if status == 429 => Cause::Throttled { retry_after },
+        // Without a code it is none of STS's answers: a proxy's page says nothing of the role.
+        "" => Cause::Transient,
         _ if status == 403 => Cause::Denied,
         _ => Cause::Transient,
     }
@@ -127,7 +134,8 @@ mod tests {
             (Some("RegionDisabledException"), 403, Cause::Misconfigured),
             (Some("InternalFailure"), 500, Cause::Transient),
             (None, 503, Cause::Transient),
-            (None, 403, Cause::Denied),
+            (None, 403, Cause::Transient),
+            (Some("SomethingNew"), 403, Cause::Denied),
         ] {
             assert_eq!(classify(code, status, None), cause, "{code:?} {status}");
         }
