@@ -27,7 +27,7 @@ pub use assemble::AssembleError;
 pub struct App {
     endpoint: endpoint::Bound,
     admin: admin::Bound,
-    socket: PathBuf,
+    socket: RemoveOnDrop,
     profiles: Profiles,
     first: Update,
     clock: Clock,
@@ -88,11 +88,11 @@ impl std::error::Error for Died {}
 pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
     let admin = admin::bind(&config.admin).map_err(StartError::Admin)?;
+    let socket = RemoveOnDrop(config.admin.socket.clone());
     let metrics = Metrics::new();
     let workshop = Workshop::new(clock.clone(), metrics.clone());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
-    let socket = config.admin.socket.clone();
     Ok(App { endpoint, admin, socket, profiles, first, clock, metrics })
 }
 
@@ -102,7 +102,7 @@ impl App {
         Addresses {
             endpoint: self.endpoint.addresses(),
             admin: self.admin.address(),
-            socket: self.socket.clone(),
+            socket: self.socket.0.clone(),
         }
     }
 
@@ -119,7 +119,7 @@ impl App {
         let (trigger, signal) = shutdown::channel();
         let addresses = self.addresses();
         self.log_start(&addresses);
-        let _socket = RemoveOnDrop(addresses.socket);
+        let _socket = self.socket;
         let mut listeners = JoinSet::new();
         listeners.spawn(self.endpoint.serve(
             self.profiles.for_endpoint(),
@@ -160,7 +160,8 @@ impl App {
     }
 }
 
-/// Removes the admin socket's file when the relay ends, however it does.
+/// Removes the admin socket's file when the relay ends, however it does, or does not start after
+/// all.
 struct RemoveOnDrop(PathBuf);
 
 impl Drop for RemoveOnDrop {

@@ -136,6 +136,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failed> {
+    telemetry::quiet_panics();
     let environment = Environment::of_process();
     let log = telemetry::Settings::read(|name| environment.get(name).map(str::to_owned))
         .map_err(|error| Failed::Setting(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Logs: to standard error, as JSON or for people, and never a secret.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::str::FromStr;
 
 use tracing::Level;
@@ -78,8 +78,8 @@ impl Settings {
     }
 
     /// Starts to log. The level is the relay's own: what the crates below it say is let through
-    /// from `warn` on alone, since at `trace` the AWS SDK prints whole requests and answers, keys
-    /// and tokens among them.
+    /// from `warn` on alone, since at `trace` the AWS SDK prints STS's errors whole, and
+    /// SignatureDoesNotMatch quotes the session token.
     pub fn start(self) {
         let filter = Targets::new()
             .with_target("credential_relay", self.level)
@@ -93,15 +93,27 @@ impl Settings {
         };
         // Set twice only in tests of one process, where the first one serves.
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
-        hook_panics();
+        hook_panics(|place| {
+            tracing::error!(place, "panic: a bug of the relay, please report it");
+        });
     }
 }
 
+/// From now on a panic tells its place alone, on standard error, for commands that keep no log.
+pub fn quiet_panics() {
+    hook_panics(|place| {
+        // Where it cannot be written nobody reads it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "credential-relay: panic at {place}: a bug of the relay, please report it"
+        );
+    });
+}
+
 /// A panic's message may hold whatever was formatted into it, so only its place is told.
-fn hook_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panic: a bug of the relay, please report it");
+fn hook_panics(tell: fn(&str)) {
+    std::panic::set_hook(Box::new(move |info| {
+        tell(&info.location().map(ToString::to_string).unwrap_or_default());
     }));
 }
 

@@ -4,18 +4,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{HUB, SPOKE, USER_KEY, USER_SECRET, World};
+use common::{HUB, SPOKE, USER_KEY, USER_SECRET, World, two_hops};
 use credential_relay::credential::{Credential, Principal, Session};
 use credential_relay::dev::sts::{Fault, FaultKind, IssuedLifetime, Outcome};
 use credential_relay::failure::{Cause, Failure, Stage};
 use credential_relay::sources::{Freshness, Source};
 use credential_relay::store::Served;
-
-fn two_hops() -> String {
-    format!(
-        "[{{ role_arn: '{HUB}', session_name: hub }}, {{ role_arn: '{SPOKE}', session_name: spoke, external_id: open-sesame }}]"
-    )
-}
 
 async fn fetch(source: &mut Box<dyn Source>) -> Result<Credential, Failure> {
     source.fetch(Freshness::Reuse).await
@@ -186,6 +180,9 @@ async fn answers_that_make_no_sense_are_never_served() {
             matches!(failure.cause, Cause::Transient | Cause::Unreachable),
             "{kind:?}: {failure:?}"
         );
+        if matches!(kind, FaultKind::Garbage | FaultKind::Outage) {
+            assert!(failure.reason.contains("in its place"), "{kind:?}: {failure}");
+        }
     }
     world.sts.faults().set(Vec::new());
     fetch(&mut source).await.unwrap();

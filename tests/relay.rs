@@ -1,3 +1,31 @@
-//! The whole relay, in process and as a program.
+//! The whole relay, in process and as a program, in front of the embedded STS.
+//!
+//! Sockets, processes and the SDK run in real time: tests poll until a deadline, and none asserts
+//! how long something took.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must end")]
 
 mod common;
+
+#[path = "relay/admin.rs"]
+mod admin;
+#[path = "relay/commands.rs"]
+mod commands;
+#[path = "relay/dev.rs"]
+mod dev;
+#[path = "relay/ends.rs"]
+mod ends;
+#[path = "relay/harness.rs"]
+mod harness;
+#[path = "relay/leaks.rs"]
+mod leaks;
+#[path = "relay/misplaced.rs"]
+mod misplaced;
+#[path = "relay/panics.rs"]
+mod panics;
+#[path = "relay/search.rs"]
+mod search;
+#[path = "relay/serving.rs"]
+mod serving;
+#[path = "relay/tls.rs"]
+mod tls;

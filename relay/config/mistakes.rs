@@ -30,12 +30,22 @@ const KNOWN_ELSEWHERE: [(&str, &str); 9] = [
 ];
 
 /// One step on the way to a setting.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// Into a mapping.
     Key(String),
     /// Into a list.
     Index(usize),
+}
+
+/// A key is told as in a message: it may be a secret that stands in the wrong place.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(&told(key)),
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
 }
 
 /// The way from the file's top to a setting.

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up must end")]
 
+pub(crate) mod recorder;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +20,9 @@ use credential_relay::listener::{self, Limits};
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown;
 use credential_relay::sources::Source;
+use recorder::{Issued, Recorder};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 pub(crate) const HUB: &str = "arn:aws:iam::111122223333:role/hub";
 pub(crate) const SPOKE: &str = "arn:aws:iam::444455556666:role/spoke";
@@ -33,6 +37,10 @@ pub(crate) struct World {
     pub(crate) manual: ManualClock,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    /// Every secret that the upstream has handed out.
+    pub(crate) issued: Issued,
+    /// Whether the upstream answers at all; calls wait until it is true.
+    pub(crate) open: watch::Sender<bool>,
     trigger: shutdown::Trigger,
 }
 
@@ -47,11 +55,32 @@ pub(crate) fn wall() -> Timestamp {
     Now.now().wall
 }
 
+/// Reads a configuration that must be right.
+pub(crate) fn parse(text: &str) -> Config {
+    load::parse(text, &Environment::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A chain over the hub to the spoke, as it must be.
+pub(crate) fn two_hops() -> String {
+    format!(
+        "[{{ role_arn: '{HUB}', session_name: hub }}, {{ role_arn: '{SPOKE}', session_name: spoke, external_id: open-sesame }}]"
+    )
+}
+
 impl World {
-    /// Starts the upstream. The spoke wants an external id.
+    /// Starts the upstream under a clock that the test moves. The spoke wants an external id.
     pub(crate) async fn start(lifetime: IssuedLifetime) -> Self {
         let manual = ManualClock::starting_at(wall());
         let clock = manual.clock();
+        Self::under(clock, manual, lifetime)
+    }
+
+    /// The same under the machine's own clock, for a whole relay: what it holds really ends.
+    pub(crate) async fn live(lifetime: IssuedLifetime) -> Self {
+        Self::under(Clock::system(), ManualClock::starting_at(wall()), lifetime)
+    }
+
+    fn under(clock: Clock, manual: ManualClock, lifetime: IssuedLifetime) -> Self {
         let settings = Settings {
             account: "111122223333".parse().unwrap(),
             user: User {
@@ -67,7 +96,9 @@ impl World {
         let listener = listener::bind("test", ([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, signal) = shutdown::channel();
-        let service = sts.clone();
+        let issued = Issued::default();
+        let (open, gate) = watch::channel(true);
+        let service = Recorder { sts: sts.clone(), issued: issued.clone(), open: gate };
         tokio::spawn(listener::serve(vec![listener], service, Limits::uncounted(64), signal));
         let world = Self {
             sts,
@@ -76,6 +107,8 @@ impl World {
             manual,
             clock,
             metrics: Metrics::new(),
+            issued,
+            open,
             trigger,
         };
         world.write_base(USER_KEY, USER_SECRET, None);
@@ -96,25 +129,40 @@ impl World {
         std::fs::write(self.path("base.json"), document.to_string()).unwrap();
     }
 
-    /// A configuration with one profile and this chain, as YAML text in flow form.
+    /// A configuration with these profiles, each a name and its chain, as YAML text in flow form.
+    pub(crate) fn text(&self, profiles: &[(&str, &str)]) -> String {
+        let sts = format!("{{ region: us-east-1, endpoint: 'http://{}' }}", self.address);
+        self.text_with(&sts, profiles)
+    }
+
+    /// The same with another `sts` section.
+    pub(crate) fn text_with(&self, sts: &str, profiles: &[(&str, &str)]) -> String {
+        let profiles: Vec<_> = profiles
+            .iter()
+            .map(|(name, chain)| {
+                let token = self.token_file(name);
+                format!(
+                    "{name}: {{ source: {{ file: {{ path: {} }} }}, chain: {chain}, access: {{ token_file: {} }} }}",
+                    self.path("base.json").display(),
+                    token.display()
+                )
+            })
+            .collect();
+        format!(
+            "{{ endpoint: {{ listen: '127.0.0.1:0' }}, admin: {{ listen: '127.0.0.1:0', socket: {} }}, sts: {sts}, profiles: {{ {} }} }}",
+            self.path("admin.sock").display(),
+            profiles.join(", ")
+        )
+    }
+
+    /// Where the relay writes the access token of a profile.
+    pub(crate) fn token_file(&self, profile: &str) -> PathBuf {
+        self.path(&format!("{profile}.token"))
+    }
+
+    /// A configuration with one profile and this chain.
     pub(crate) fn config(&self, chain: &str) -> Config {
-        let text = format!(
-            "
-            endpoint: {{ listen: '127.0.0.1:0' }}
-            admin: {{ listen: '127.0.0.1:0', socket: {socket} }}
-            sts: {{ region: us-east-1, endpoint: 'http://{address}' }}
-            profiles:
-              payments:
-                source: {{ file: {{ path: {base} }} }}
-                chain: {chain}
-                access: {{ token_file: {token} }}
-            ",
-            socket = self.path("admin.sock").display(),
-            address = self.address,
-            base = self.path("base.json").display(),
-            token = self.path("token").display(),
-        );
-        load::parse(&text, &Environment::default()).unwrap_or_else(|error| panic!("{error}"))
+        parse(&self.text(&[("payments", chain)]))
     }
 
     /// The source that the profile of such a configuration stands for.

@@ -18,12 +18,19 @@ where
     let (cause, text) = match error {
         SdkError::ServiceError(context) => {
             let said = context.err();
-            let code = said.code().unwrap_or("no code");
             let status = context.raw().status().as_u16();
-            let message = said.message().unwrap_or("no message");
-            let message = message.split("The Canonical String").next().unwrap_or_default();
             let cause = classify(said.code(), status, retry_after(context.raw()));
-            (cause, format!("STS answered {status} {code}: {message}"))
+            let text = match said.code() {
+                Some(code) => {
+                    let message = said.message().unwrap_or_default();
+                    let message = message.split("The Canonical String").next().unwrap_or_default();
+                    format!("STS answered {status} {code}: {message}")
+                }
+                None => format!(
+                    "the answer ({status}) is none of STS's; a proxy or load balancer may have answered in its place"
+                ),
+            };
+            (cause, text)
         }
         SdkError::ResponseError(context) => {
             let status = context.raw().status().as_u16();
