@@ -56,6 +56,11 @@ pub fn renew_when_left(nominal: Duration) -> Duration {
     if nominal < SHORT || nominal >= LONG { nominal / 2 } else { WANTED.min(nominal.mul_f64(0.8)) }
 }
 
+/// How often credentials of this lifetime are renewed on average: half of the jitter is drawn.
+pub fn renewed_every(nominal: Duration) -> Duration {
+    nominal.saturating_sub(renew_when_left(nominal) + nominal.mul_f64(JITTER / 2.0))
+}
+
 /// When a credential is to be renewed that was fetched at `now`: never later than
 /// [`renew_when_left`] says, up to a tenth of its lifetime earlier, and never so soon that the
 /// upstream is called in a loop.

@@ -9,7 +9,18 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::common::{World, parse, two_hops};
-use crate::harness::{Relay, eventually, exchange, request, token};
+use crate::harness::{Program, Relay, eventually, exchange, request, token, write_config};
+
+#[tokio::test]
+async fn what_stays_on_this_machine_goes_through_no_proxy() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let config = write_config(&world, &world.text(&[("payments", &two_hops())]));
+    let nobody = "http://127.0.0.1:1";
+    let proxies = [("HTTP_PROXY", nobody), ("http_proxy", nobody), ("ALL_PROXY", nobody)];
+    let mut relay = Program::start(&["serve", "--config", config.to_str().unwrap()], &proxies);
+    let place = relay.place(&world.path("admin.sock")).await;
+    place.answers(&world, "payments", 200).await;
+}
 
 #[tokio::test]
 async fn five_hundred_requests_during_the_first_fetch_share_one_flight() {

@@ -158,13 +158,14 @@ impl Resolver<'_> {
             return values::LONGEST_CHAINED;
         }
         if duration < SHORT {
-            let every = duration.saturating_sub(schedule::renew_when_left(duration));
+            let every = schedule::renewed_every(duration);
             let what = format!(
                 "{} is short: it is renewed every {}, which takes {:.1} calls to STS an hour for each pod; \
-                 1h takes 2.0",
+                 1h takes {:.1}",
                 values::told(duration),
                 values::told(every),
-                3600.0 / every.as_secs_f64()
+                3600.0 / every.as_secs_f64(),
+                3600.0 / schedule::renewed_every(DEFAULT_DURATION).as_secs_f64()
             );
             self.warnings.add(at, what);
         }
