@@ -89,6 +89,9 @@ pub(super) fn admit<'r, B>(
     if request.method() != Method::GET {
         return Err(Refusal::Method);
     }
+    if relevant.authorizations > 1 {
+        return Err(Refusal::SeveralTokens);
+    }
     Ok(Asked { profile, authorization: relevant.authorization })
 }
 
@@ -98,6 +101,7 @@ struct Relevant<'r> {
     host: Option<&'r HeaderValue>,
     hosts: usize,
     authorization: Option<&'r HeaderValue>,
+    authorizations: usize,
     was_forwarded: bool,
 }
 
@@ -110,6 +114,7 @@ impl<'r> Relevant<'r> {
                 found.hosts += 1;
             } else if name == AUTHORIZATION {
                 found.authorization = Some(value);
+                found.authorizations += 1;
             } else if [FORWARDED, VIA, X_FORWARDED_FOR, X_FORWARDED_HOST].contains(name) {
                 found.was_forwarded = true;
             }
