@@ -2,7 +2,8 @@
 //!
 //! A server holds a bounded number of connections. When a further one comes, the connection that
 //! has been idle for longest makes room; a connection is idle while no request of it is being
-//! answered, so one that sends its head slowly, or that does not read its answers, is idle too.
+//! answered, so one that sends its head slowly, or that does not read its answers, is idle too. One
+//! that was accepted just now is spared for a moment: a burst must not cost a request on its way.
 //! Idleness is kept as a number drawn from a counter when an answer ends: a request costs two
 //! atomic stores for it, and no timer and no clock.
 
@@ -222,7 +223,7 @@ async fn run<L: Accept, S: Answer>(mut listeners: Vec<L>, mut connections: Conne
                     warn!(%error, "no connection can be accepted, so an idle one is closed; more of this is not logged for a minute");
                     warned_at = Some(Instant::now());
                 }
-                connections.evict();
+                connections.close_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -362,6 +363,43 @@ mod tests {
         tokio::time::sleep(ACCEPT_PAUSE * TIMES).await;
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("no connection can be accepted").count(), 2, "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_closes_no_connection_whose_request_is_on_its_way() {
+        let (mut clients, burst) = connections(20);
+        let limits = Limits::uncounted(2);
+        let (_trigger, signal) = crate::shutdown::channel();
+        tokio::spawn(serve(vec![Scripted::new(burst)], Silent, limits.clone(), signal));
+        for client in &mut clients {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            assert_eq!(asked(client).await, ANSWERED);
+        }
+        assert_eq!(limits.evicted.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_answered_makes_room_before_a_new_one() {
+        let (mut clients, burst) = connections(3);
+        clients[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (_trigger, signal) = crate::shutdown::channel();
+        let listener = Scripted::new(burst);
+        tokio::spawn(serve(vec![listener], Silent, Limits::uncounted(2), signal));
+        let mut answer = String::new();
+        clients[0].read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert_eq!(asked(&mut clients[1]).await, ANSWERED);
+        assert_eq!(asked(&mut clients[2]).await, ANSWERED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_silent_connections_holds_others_up_only_once() {
+        let (mut clients, flood) = connections(1000);
+        let (_trigger, signal) = crate::shutdown::channel();
+        let started = Instant::now();
+        tokio::spawn(serve(vec![Scripted::new(flood)], Silent, Limits::uncounted(4), signal));
+        assert_eq!(asked(&mut clients[999]).await, ANSWERED);
+        assert_eq!(started.elapsed(), Duration::from_millis(100));
     }
 
     #[tokio::test(start_paused = true)]
