@@ -12,6 +12,7 @@ mod guard;
 mod wire;
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ pub fn bind(config: &config::Endpoint) -> Result<Bound, BindError> {
         let port = local_address(&listeners[0]).map_or(config.listen.port(), |at| at.port());
         match listener::bind(SETTING, (Ipv6Addr::LOCALHOST, port).into()) {
             Ok(second) => listeners.push(second),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => warn!(
+                %error,
+                "the endpoint is not served over IPv6, and who has that port is sent the access tokens of clients that ask localhost instead of 127.0.0.1"
+            ),
             Err(error) => debug!(%error, "the endpoint is not served over IPv6"),
         }
     }

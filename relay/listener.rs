@@ -130,6 +130,13 @@ pub struct BindError {
     cause: io::Error,
 }
 
+impl BindError {
+    /// What kind of error the operating system gave.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.cause.kind()
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, address, cause } = self;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credential_relay::endpoint::Directory;
+use credential_relay::config;
+use credential_relay::endpoint::{self, Directory};
 use credential_relay::failure::Cause;
 use credential_relay::shutdown;
 
@@ -114,6 +115,24 @@ async fn far_more_requests_than_connections_are_all_answered_within_a_second() {
     assert_eq!(answers[..96], [(503, 0); 96]);
     // A quarter of the connections.
     assert_eq!(answers[96..], [(503, 800); 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_port_of_the_other_loopback_address_is_warned_of() {
+    let Ok(stranger) = std::net::TcpListener::bind("[::1]:0") else {
+        return; // A machine without IPv6.
+    };
+    let (log, _guard) = Log::capture();
+    let bound = endpoint::bind(&config::Endpoint {
+        listen: ([127, 0, 0, 1], stranger.local_addr().unwrap().port()).into(),
+        hosts: Vec::new(),
+        max_connections: 16,
+    })
+    .unwrap();
+    assert_eq!(bound.addresses().len(), 1);
+    let text = log.text();
+    let warning = text.lines().find(|line| line.contains(" WARN ")).expect("no warning");
+    assert!(warning.contains("not served over IPv6") && warning.contains("[::1]:"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
