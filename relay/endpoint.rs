@@ -12,6 +12,7 @@ mod guard;
 mod wire;
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use futures_util::future::Either;
 use http_body_util::Full;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -41,6 +42,10 @@ pub use directory::{Directory, Profile};
 /// How long a request is held while nothing valid is there and that may heal: less than the 1 s
 /// after which Java, C++ and PHP stop reading (endpoint-contract section 5).
 const HOLD: Duration = Duration::from_millis(800);
+
+/// One connection of so many may have a request that is held. The others are answered at once, so
+/// that they make room for those that wait to be accepted: those too must be answered within 1 s.
+const HOLDING_SHARE: usize = 4;
 
 /// The endpoint with its addresses bound and nothing accepted yet.
 #[derive(Debug)]
@@ -63,6 +68,10 @@ pub fn bind(config: &config::Endpoint) -> Result<Bound, BindError> {
         let port = local_address(&listeners[0]).map_or(config.listen.port(), |at| at.port());
         match listener::bind(SETTING, (Ipv6Addr::LOCALHOST, port).into()) {
             Ok(second) => listeners.push(second),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => warn!(
+                %error,
+                "the endpoint is not served over IPv6, and who has that port is sent the access tokens of clients that ask localhost instead of 127.0.0.1"
+            ),
             Err(error) => debug!(%error, "the endpoint is not served over IPv6"),
         }
     }
@@ -98,6 +107,7 @@ impl Bound {
             directory,
             clock,
             unnamed: Requests::new("", metrics),
+            holds: Semaphore::new((self.max_connections / HOLDING_SHARE).max(1)),
         }));
         let limits = Limits {
             connections: self.max_connections,
@@ -120,6 +130,8 @@ struct Inner {
     clock: Clock,
     /// For requests that name no known profile.
     unnamed: Requests,
+    /// How many more requests may be held.
+    holds: Semaphore,
 }
 
 impl<B> tower::Service<Request<B>> for Service {
@@ -174,14 +186,17 @@ impl Inner {
     }
 
     /// Waits for the profile's state to become one that can be answered, and answers it, whatever
-    /// it is, when the time is over.
+    /// it is, when the time is over, or at once if as many requests wait as may.
     async fn hold(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
-        let mut reader = profile.reader.clone();
-        let settled = reader
-            .until(|snapshot| !answer::decide(snapshot.view(self.clock.now())).may_change_soon());
-        // Either way the state of then is what is answered.
-        let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
-        let snapshot = reader.borrow();
+        if let Ok(_hold) = self.holds.try_acquire() {
+            let mut reader = profile.reader.clone();
+            let settled = reader.until(|snapshot| {
+                !answer::decide(snapshot.view(self.clock.now())).may_change_soon()
+            });
+            // Either way the state of then is what is answered.
+            let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
+        }
+        let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));
         self.conclude(Some(profile), &decision, asked_at)
     }

@@ -2,7 +2,8 @@
 //!
 //! A server holds a bounded number of connections. When a further one comes, the connection that
 //! has been idle for longest makes room; a connection is idle while no request of it is being
-//! answered, so one that sends its head slowly, or that does not read its answers, is idle too.
+//! answered, so one that sends its head slowly, or that does not read its answers, is idle too. One
+//! that was accepted just now is spared for a moment: a burst must not cost a request on its way.
 //! Idleness is kept as a number drawn from a counter when an answer ends: a request costs two
 //! atomic stores for it, and no timer and no clock.
 
@@ -22,6 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::shutdown::Signal;
@@ -38,6 +40,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long nothing is accepted after an error such as too many open files, which ends only when
 /// something was closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long no further failure to accept is logged: where files are short they come and go with
+/// each connection.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// As many connections may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: u32 = 1024;
@@ -124,6 +130,13 @@ pub struct BindError {
     cause: io::Error,
 }
 
+impl BindError {
+    /// What kind of error the operating system gave.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.cause.kind()
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, address, cause } = self;
@@ -187,14 +200,14 @@ pub async fn serve<L: Accept, S: Answer>(
             draining.turn_on();
             std::future::pending::<()>().await;
         } => {}
-        () = run(&listeners, connections) => {}
+        () = run(listeners, connections) => {}
     }
 }
 
 /// Accepts for ever.
-async fn run<L: Accept, S: Answer>(listeners: &[L], mut connections: Connections<S>) {
+async fn run<L: Accept, S: Answer>(mut listeners: Vec<L>, mut connections: Connections<S>) {
     let mut sweep = tokio::time::interval(IDLE_LIMIT);
-    let mut failing = false;
+    let mut warned_at: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = connections.ended() => continue,
@@ -202,28 +215,29 @@ async fn run<L: Accept, S: Answer>(listeners: &[L], mut connections: Connections
                 connections.close_idle();
                 continue;
             }
-            accepted = accept(listeners) => accepted,
+            accepted = accept(&listeners) => accepted,
         };
+        // Another one comes first now, so that a flood on one cannot starve the others.
+        listeners.rotate_left(1);
         match accepted {
             Ok(stream) => {
-                failing = false;
                 connections.make_room().await;
                 connections.open(stream);
             }
             Err(error) if is_the_clients(&error) => debug!(%error, "a connection ended unaccepted"),
             Err(error) => {
-                if !failing {
-                    warn!(%error, "no connection can be accepted; an idle one is closed");
+                if warned_at.is_none_or(|at| at.elapsed() >= FAILURE_LOG_INTERVAL) {
+                    warn!(%error, "no connection can be accepted, so an idle one is closed; more of this is not logged for a minute");
+                    warned_at = Some(Instant::now());
                 }
-                failing = true;
-                connections.evict();
+                connections.close_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Accepts from whichever listener has a connection.
+/// Accepts from the first of the listeners that has a connection.
 async fn accept<L: Accept>(listeners: &[L]) -> io::Result<L::Stream> {
     std::future::poll_fn(|context| {
         listeners
@@ -248,11 +262,10 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::Mutex;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-    use std::convert::Infallible;
 
     use super::*;
 
@@ -276,8 +289,17 @@ mod tests {
         assert!(accepted.nodelay().unwrap());
     }
 
+    type Script = VecDeque<io::Result<DuplexStream>>;
+
     /// Accepts what it was given, then nothing.
-    struct Scripted(Mutex<VecDeque<io::Result<DuplexStream>>>);
+    #[derive(Clone)]
+    struct Scripted(Arc<Mutex<Script>>);
+
+    impl Scripted {
+        fn new(script: impl IntoIterator<Item = io::Result<DuplexStream>>) -> Self {
+            Self(Arc::new(Mutex::new(script.into_iter().collect())))
+        }
+    }
 
     impl Accept for Scripted {
         type Stream = DuplexStream;
@@ -305,26 +327,112 @@ mod tests {
         }
     }
 
+    /// Connections, and the clients' ends of them.
+    fn connections(count: usize) -> (Vec<DuplexStream>, Script) {
+        let ends = (0..count).map(|_| duplex(1024));
+        ends.map(|(client, server)| (client, Ok(server))).unzip()
+    }
+
+    /// Asks, and returns the status line; an empty one if the connection was closed.
+    async fn asked(client: &mut DuplexStream) -> String {
+        let mut answer = String::new();
+        if client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.is_ok() {
+            client.read_to_string(&mut answer).await.unwrap();
+        }
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    const ANSWERED: &str = "HTTP/1.0 200 OK";
+
+    // No other test may come to the line that is logged here: `tracing` asks the subscriber of the
+    // first thread that comes whether it is wanted, and remembers that.
     #[tokio::test(start_paused = true)]
-    async fn without_files_an_idle_connection_is_closed_and_the_rest_goes_on() {
+    async fn without_files_an_idle_connection_is_closed_which_is_logged_once_a_minute() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
         const TOO_MANY_OPEN_FILES: i32 = 24;
-        let ((mut idle, first), (mut asking, second)) = (duplex(1024), duplex(1024));
-        let script = VecDeque::from([
-            Ok(first),
-            Err(io::ErrorKind::ConnectionAborted.into()),
-            Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES)),
-            Ok(second),
-        ]);
+        let failure = || Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES));
+        let (mut clients, mut script) = connections(2);
+        script.extend([Err(io::ErrorKind::ConnectionAborted.into()), failure()]);
+        // Files come and go for almost two minutes.
+        const TIMES: u32 = 2300;
+        let (_others, others) = connections(TIMES as usize);
+        script.extend(others.into_iter().flat_map(|connection| [connection, failure()]));
         let limits = Limits::uncounted(8);
         let (_trigger, signal) = crate::shutdown::channel();
-        let started = tokio::time::Instant::now();
-        tokio::spawn(serve(vec![Scripted(Mutex::new(script))], Silent, limits.clone(), signal));
-        asking.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        asking.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
-        assert_eq!(started.elapsed(), ACCEPT_PAUSE);
-        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        tokio::spawn(serve(vec![Scripted::new(script)], Silent, limits.clone(), signal));
+
+        assert_eq!(asked(&mut clients[1]).await, ANSWERED);
+        assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0);
         assert_eq!(limits.evicted.get(), 1);
+        tokio::time::sleep(ACCEPT_PAUSE * TIMES).await;
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("no connection can be accepted").count(), 2, "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_closes_no_connection_whose_request_is_on_its_way() {
+        let (mut clients, burst) = connections(20);
+        let limits = Limits::uncounted(2);
+        let (_trigger, signal) = crate::shutdown::channel();
+        tokio::spawn(serve(vec![Scripted::new(burst)], Silent, limits.clone(), signal));
+        for client in &mut clients {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            assert_eq!(asked(client).await, ANSWERED);
+        }
+        assert_eq!(limits.evicted.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_answered_makes_room_before_a_new_one() {
+        let (mut clients, burst) = connections(3);
+        clients[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (_trigger, signal) = crate::shutdown::channel();
+        let listener = Scripted::new(burst);
+        tokio::spawn(serve(vec![listener], Silent, Limits::uncounted(2), signal));
+        let mut answer = String::new();
+        clients[0].read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert_eq!(asked(&mut clients[1]).await, ANSWERED);
+        assert_eq!(asked(&mut clients[2]).await, ANSWERED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_silent_connections_holds_others_up_only_once() {
+        let (mut clients, flood) = connections(1000);
+        let (_trigger, signal) = crate::shutdown::channel();
+        let started = Instant::now();
+        tokio::spawn(serve(vec![Scripted::new(flood)], Silent, Limits::uncounted(4), signal));
+        assert_eq!(asked(&mut clients[999]).await, ANSWERED);
+        assert_eq!(started.elapsed(), Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_on_one_listener_does_not_starve_another() {
+        let (_flooding, flood) = connections(1000);
+        let (mut clients, single) = connections(1);
+        let flooded = Scripted::new(flood);
+        let listeners = vec![flooded.clone(), Scripted::new(single)];
+        let (_trigger, signal) = crate::shutdown::channel();
+        tokio::spawn(serve(listeners, Silent, Limits::uncounted(4), signal));
+        assert_eq!(asked(&mut clients[0]).await, ANSWERED);
+        assert!(flooded.0.lock().unwrap().len() > 900);
+    }
+
+    /// What is logged on this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -28,6 +28,9 @@ pub(super) enum Refusal<'a> {
     Method,
     /// No access token was presented.
     NoToken,
+    /// More than one Authorization header was sent: whoever looked at the request before may have
+    /// gone by the other one, so none of them counts.
+    SeveralTokens,
     /// The access token is none of the profile's.
     WrongToken(Shape),
     /// There is no such profile; told only to who holds a valid token.
@@ -67,7 +70,7 @@ impl Decision<'_> {
                 Refusal::Path | Refusal::Profile | Refusal::Ambiguous => 2,
                 Refusal::Method => 3,
                 Refusal::NoToken => 4,
-                Refusal::WrongToken(_) => 5,
+                Refusal::WrongToken(_) | Refusal::SeveralTokens => 5,
                 Refusal::Pending => 6,
                 Refusal::Expired | Refusal::Unavailable(_) => 7,
                 Refusal::Denied(_) => 8,

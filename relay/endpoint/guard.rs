@@ -19,27 +19,33 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 #[derive(Debug)]
 pub(super) struct Hosts {
     names: Vec<String>,
-    addresses: Vec<IpAddr>,
+    /// Compared by value, since an IPv6 address can be written in many ways.
+    addresses: Vec<Ipv6Addr>,
 }
 
 impl Hosts {
     /// Those of the loopback interface, the address that is listened on and `configured`.
     pub(super) fn new(listen: IpAddr, configured: &[String]) -> Self {
-        let mut names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        if listen.is_ipv4() {
-            names.push(listen.to_string());
+        let mut hosts = Self {
+            names: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+            addresses: vec![Ipv6Addr::LOCALHOST],
+        };
+        for host in configured.iter().cloned().chain([listen.to_string()]) {
+            match host.parse() {
+                Ok(address) => hosts.addresses.push(address),
+                Err(_) => hosts.names.push(host),
+            }
         }
-        names.extend_from_slice(configured);
-        Self { names, addresses: vec![IpAddr::V6(Ipv6Addr::LOCALHOST), listen] }
+        hosts
     }
 
     /// Whether `authority`, a name or address with or without a port, is one of them.
     fn allow(&self, authority: &str) -> bool {
         let name = without_port(authority);
         match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(literal) => {
-                literal.parse().is_ok_and(|address| self.addresses.contains(&IpAddr::V6(address)))
-            }
+            Some(literal) => without_zone(literal)
+                .parse()
+                .is_ok_and(|address: Ipv6Addr| self.addresses.contains(&address)),
             None => self.names.iter().any(|allowed| name.eq_ignore_ascii_case(allowed)),
         }
     }
@@ -50,6 +56,12 @@ impl Hosts {
 fn without_port(authority: &str) -> &str {
     let name_and_colon = authority.trim_end_matches(|c: char| c.is_ascii_digit());
     name_and_colon.strip_suffix(':').unwrap_or(authority)
+}
+
+/// An IPv6 address without the zone after it, which means something to the client's machine alone
+/// (RFC 6874, section 1).
+fn without_zone(literal: &str) -> &str {
+    literal.split_once('%').map_or(literal, |(address, _)| address)
 }
 
 /// What a request asks for, and with what.
@@ -77,6 +89,9 @@ pub(super) fn admit<'r, B>(
     if request.method() != Method::GET {
         return Err(Refusal::Method);
     }
+    if relevant.authorizations > 1 {
+        return Err(Refusal::SeveralTokens);
+    }
     Ok(Asked { profile, authorization: relevant.authorization })
 }
 
@@ -86,6 +101,7 @@ struct Relevant<'r> {
     host: Option<&'r HeaderValue>,
     hosts: usize,
     authorization: Option<&'r HeaderValue>,
+    authorizations: usize,
     was_forwarded: bool,
 }
 
@@ -98,6 +114,7 @@ impl<'r> Relevant<'r> {
                 found.hosts += 1;
             } else if name == AUTHORIZATION {
                 found.authorization = Some(value);
+                found.authorizations += 1;
             } else if [FORWARDED, VIA, X_FORWARDED_FOR, X_FORWARDED_HOST].contains(name) {
                 found.was_forwarded = true;
             }
@@ -177,6 +194,25 @@ mod tests {
         let hosts = Hosts::new("fd00:ec2::23".parse().unwrap(), &[]);
         assert!(hosts.allow("[fd00:ec2::23]:80"));
         assert!(hosts.allow("[FD00:EC2:0::23]"));
+    }
+
+    #[test]
+    fn an_ipv6_address_that_is_configured_is_allowed_however_it_is_written() {
+        let configured = ["fd00::1".to_owned(), "fe80::1".to_owned()];
+        let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &configured);
+        for allowed in [
+            "[fd00::1]",
+            "[fd00::1]:9531",
+            "[FD00:0::1]:80",
+            "[fe80::1%2]",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%25eth0]:80",
+        ] {
+            assert!(hosts.allow(allowed), "{allowed}");
+        }
+        for refused in ["fd00::1", "[fd00::2]", "[%2]", "[fe80::2%fe80::1]", "[fe80::1%2]x"] {
+            assert!(!hosts.allow(refused), "{refused}");
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn refuse(refusal: &Refusal<'_>) -> Response<Full<Bytes>> {
             "GET",
         ),
         Refusal::NoToken => unauthorized("no access token was sent"),
+        Refusal::SeveralTokens => unauthorized("more than one Authorization header was sent"),
         Refusal::WrongToken(_) => unauthorized("the access token that was sent does not fit"),
         Refusal::Profile => {
             problem(StatusCode::NOT_FOUND, "UnknownProfile", "there is no profile of that name")

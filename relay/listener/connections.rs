@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Answer, LARGEST_HEAD, Limits};
@@ -31,12 +32,25 @@ pub(super) struct Connections<S> {
     open: HashMap<tokio::task::Id, Open>,
     /// What the counter stood at when idle connections were last closed.
     mark: u64,
+    /// Until when no connection is spared for being new.
+    impatient_until: Instant,
 }
 
 struct Open {
     activity: Arc<Activity>,
     task: AbortHandle,
+    /// The number that it drew when it was accepted: it has it as long as it was not asked.
+    first_number: u64,
+    accepted_at: Instant,
 }
+
+/// So long after it was accepted a connection that was not asked yet is spared: its request is
+/// likely on the way. A client that opens many at once takes tens of milliseconds to send on all.
+const NEW: Duration = Duration::from_millis(100);
+
+/// So long nothing is spared after a wait for a new connection was in vain: whoever floods with
+/// silent connections holds the others up for a tenth of the time at most.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// What the connections of one server share.
 struct Shared {
@@ -59,8 +73,8 @@ struct Activity {
 const BUSY: u64 = u64::MAX;
 
 impl Activity {
-    fn idle(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), state: AtomicU64::new(shared.draw()) })
+    fn idle(shared: &Arc<Shared>, number: u64) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::clone(shared), state: AtomicU64::new(number) })
     }
 
     /// The number that it drew when it fell idle, unless a request is being answered.
@@ -105,6 +119,7 @@ impl<S: Answer> Connections<S> {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             mark: 0,
+            impatient_until: Instant::now(),
         }
     }
 
@@ -114,11 +129,13 @@ impl<S: Answer> Connections<S> {
 
     /// Serves a connection.
     pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let activity = Activity::idle(&self.shared);
+        let first_number = self.shared.draw();
+        let activity = Activity::idle(&self.shared, first_number);
         let service = Observed { service: self.service.clone(), activity: Arc::clone(&activity) };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let task = self.tasks.spawn(drive(connection));
-        self.open.insert(task.id(), Open { activity, task });
+        let accepted_at = Instant::now();
+        self.open.insert(task.id(), Open { activity, task, first_number, accepted_at });
         self.count();
     }
 
@@ -141,13 +158,28 @@ impl<S: Answer> Connections<S> {
                 self.forget(ended);
             }
             shared.full.store(true, Ordering::Relaxed);
-            if self.is_full() && !self.evict() {
-                tokio::select! {
-                    () = shared.fell_idle.notified() => {}
-                    () = self.ended() => {}
+            if self.is_full() {
+                match self.first_to_go() {
+                    Some((None, id)) => self.evict(id),
+                    spared => self.wait(spared.and_then(|(until, _)| until)).await,
                 }
             }
             shared.full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until a connection ends or falls idle, or until that moment at most.
+    async fn wait(&mut self, until: Option<Instant>) {
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = shared.fell_idle.notified() => {}
+            () = self.ended() => {}
+            Some(()) = async {
+                tokio::time::sleep_until(until?).await;
+                Some(())
+            } => {
+                self.impatient_until = Instant::now() + IMPATIENCE;
+            }
         }
     }
 
@@ -155,19 +187,34 @@ impl<S: Answer> Connections<S> {
         self.open.len() >= self.limits.connections.max(1)
     }
 
-    /// Closes the connection that has been idle for longest; false if none is idle.
-    pub(super) fn evict(&mut self) -> bool {
-        let longest = self
-            .open
+    /// Closes an idle connection, if there is one.
+    pub(super) fn close_one(&mut self) {
+        if let Some((_, id)) = self.first_to_go() {
+            self.evict(id);
+        }
+    }
+
+    /// The connection that has been idle for longest; one that is new only if no other is idle,
+    /// and then with the time until which it is to be spared.
+    fn first_to_go(&self) -> Option<(Option<Instant>, tokio::task::Id)> {
+        let now = Instant::now();
+        let patient = now >= self.impatient_until;
+        self.open
             .iter()
-            .filter_map(|(id, open)| Some((open.activity.idle_since()?, *id)))
-            .min_by_key(|(since, _)| *since);
-        let Some((_, id)) = longest else {
-            return false;
-        };
+            .filter_map(|(id, open)| {
+                let since = open.activity.idle_since()?;
+                let spared_until = (patient && since == open.first_number)
+                    .then(|| open.accepted_at + NEW)
+                    .filter(|until| *until > now);
+                Some((spared_until, since, *id))
+            })
+            .min_by_key(|(spared_until, since, _)| (*spared_until, *since))
+            .map(|(spared_until, _, id)| (spared_until, id))
+    }
+
+    fn evict(&mut self, id: tokio::task::Id) {
         self.close(id);
         self.limits.evicted.inc();
-        true
     }
 
     /// Closes every connection that has been idle since before the last call.

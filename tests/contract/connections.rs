@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use credential_relay::endpoint::Directory;
+use credential_relay::config;
+use credential_relay::endpoint::{self, Directory};
 use credential_relay::failure::Cause;
 use credential_relay::shutdown;
 
@@ -82,17 +83,56 @@ async fn the_connection_that_is_idle_longest_makes_room() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_held_loses_its_place_to_nobody() {
     let relay = Relay::start(2);
-    let mut clients = Vec::new();
+    let started = tokio::time::Instant::now();
+    let mut held = relay.connect().await;
+    held.ask().await;
+    // The second place is enough for all the others, whose requests are not held.
+    let mut others = Vec::new();
     for _ in 0..4 {
         let mut client = relay.connect().await;
-        client.ask().await;
-        clients.push(client);
+        assert_eq!(asked(&mut client).await, 503);
+        others.push(client);
     }
-    // Nothing can go on before the first requests were held to their end. The others are then
-    // accepted in the place of connections that have fallen idle, and are held in turn.
-    for client in &mut clients {
-        assert_eq!(client.answer(true).await.expect("closed").status, 503);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(held.answer(true).await.expect("closed").status, 503);
+    assert_eq!(started.elapsed(), Duration::from_millis(800));
+}
+
+#[tokio::test(start_paused = true)]
+async fn far_more_requests_than_connections_are_all_answered_within_a_second() {
+    let relay = Relay::start(16);
+    let started = tokio::time::Instant::now();
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let mut client = Client::connect_at_once(relay.addresses[0], &good_request());
+        answers.spawn(async move {
+            let answer = client.answer(true).await.expect("closed");
+            (answer.status, started.elapsed().as_millis())
+        });
     }
+    let mut answers = answers.join_all().await;
+    answers.sort_unstable();
+    assert_eq!(answers[..96], [(503, 0); 96]);
+    // A quarter of the connections.
+    assert_eq!(answers[96..], [(503, 800); 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_port_of_the_other_loopback_address_is_warned_of() {
+    let Ok(stranger) = std::net::TcpListener::bind("[::1]:0") else {
+        return; // A machine without IPv6.
+    };
+    let (log, _guard) = Log::capture();
+    let bound = endpoint::bind(&config::Endpoint {
+        listen: ([127, 0, 0, 1], stranger.local_addr().unwrap().port()).into(),
+        hosts: Vec::new(),
+        max_connections: 16,
+    })
+    .unwrap();
+    assert_eq!(bound.addresses().len(), 1);
+    let text = log.text();
+    let warning = text.lines().find(|line| line.contains(" WARN ")).expect("no warning");
+    assert!(warning.contains("not served over IPv6") && warning.contains("[::1]:"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,7 +108,7 @@ impl Relay {
 
         let bound = endpoint::bind(&config::Endpoint {
             listen: ([127, 0, 0, 1], 0).into(),
-            hosts: vec!["relay.internal".to_owned()],
+            hosts: vec!["fd00::1".to_owned(), "relay.internal".to_owned()],
             max_connections,
         })
         .unwrap();
