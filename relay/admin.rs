@@ -8,7 +8,6 @@ pub mod status;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use crate::store::Reader;
 
-pub use socket::SocketError;
+pub use socket::{SocketError, SocketFile};
 use status::Status;
 
 /// kubelet, Prometheus and an operator or two.
@@ -56,15 +55,16 @@ pub struct Bound {
     address: SocketAddr,
 }
 
-/// Binds both. It must be called within a tokio runtime.
+/// Binds both; the socket's file stays for as long as its part of the answer. It must be called
+/// within a tokio runtime.
 ///
 /// # Errors
 /// If the address or the socket cannot be had.
-pub fn bind(config: &config::Admin) -> Result<Bound, AdminError> {
+pub fn bind(config: &config::Admin) -> Result<(Bound, SocketFile), AdminError> {
     let tcp = bind_tcp(config.listen).map_err(AdminError::Tcp)?;
     let address = tcp.local_addr().unwrap_or(config.listen);
-    let unix = socket::bind(&config.socket).map_err(AdminError::Socket)?;
-    Ok(Bound { tcp, unix, address })
+    let (unix, file) = socket::bind(&config.socket).map_err(AdminError::Socket)?;
+    Ok((Bound { tcp, unix, address }, file))
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
@@ -80,12 +80,6 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 fn also_over_ipv6(address: SocketAddr) -> Option<SocketAddr> {
     let every = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     every.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))
-}
-
-/// Removes the socket's file; for the end of the program.
-pub fn remove_socket(path: &Path) {
-    // It may be gone already, and nothing depends on it.
-    let _ = std::fs::remove_file(path);
 }
 
 /// Why the admin listeners could not be bound.
