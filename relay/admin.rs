@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config;
@@ -34,6 +34,10 @@ use status::Status;
 
 /// kubelet, Prometheus and an operator or two.
 const CONNECTIONS: usize = 32;
+
+/// Of the socket's connections this many may wait for a rotation, which takes as long as its
+/// upstreams do: the rest stay free for the status, which is wanted most then.
+const ROTATIONS: usize = 8;
 
 /// The profiles as the admin listeners see them. It is replaced as a whole when one comes or goes.
 pub type Profiles = BTreeMap<ProfileName, Profile>;
@@ -117,7 +121,14 @@ impl Bound {
         metrics: Metrics,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let state = Arc::new(State { profiles, endpoint, admin: self.address, clock, metrics });
+        let state = Arc::new(State {
+            profiles,
+            endpoint,
+            admin: self.address,
+            clock,
+            metrics,
+            rotations: Semaphore::new(ROTATIONS),
+        });
         let open = Service { state: Arc::clone(&state), reach: Reach::Network };
         let private = Service { state, reach: Reach::Socket };
         let limits = || Limits::uncounted(CONNECTIONS);
@@ -135,6 +146,7 @@ struct State {
     admin: SocketAddr,
     clock: Clock,
     metrics: Metrics,
+    rotations: Semaphore,
 }
 
 /// From where a request can come.
@@ -215,6 +227,13 @@ impl State {
         let reader = self.profiles.borrow().get(name).map(|profile| profile.reader.clone());
         let Some(reader) = reader else {
             return not_found("there is no profile of that name");
+        };
+        let Ok(_turn) = self.rotations.try_acquire() else {
+            return reply(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                format!("{ROTATIONS} wait for a rotation already: ask again once they are done\n"),
+            );
         };
         tracing::info!(profile = name, "an operator asks for a new credential");
         match reader.rotate().await {

@@ -51,7 +51,7 @@ pub struct Rotation {
 /// Why a wait ended.
 enum Woken {
     Due,
-    Asked(oneshot::Sender<Rotated>),
+    Asked(Vec<oneshot::Sender<Rotated>>),
 }
 
 impl Rotation {
@@ -73,9 +73,11 @@ impl Rotation {
                 }
                 Err(failure) => self.report(failure, &mut backoff),
             };
-            if let Woken::Asked(reply) = woken {
-                // Whoever asked may have gone; the new credential is published all the same.
-                let _ = reply.send(outcome);
+            if let Woken::Asked(replies) = woken {
+                for reply in replies {
+                    // Whoever asked may have gone; the new credential is published all the same.
+                    let _ = reply.send(outcome.clone());
+                }
             }
             woken = self.wait_until(next).await;
         }
@@ -188,7 +190,7 @@ impl Rotation {
             }
             tokio::select! {
                 () = sleep(left.min(LOOK_AGAIN)) => {}
-                reply = self.publisher.asked() => return Woken::Asked(reply),
+                replies = self.publisher.asked() => return Woken::Asked(replies),
             }
         }
     }

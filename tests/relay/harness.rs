@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::common::World;
 
 /// Far more than anything takes, on a machine that does much else.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Looks until something is there.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
