@@ -127,9 +127,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(failed) => {
-            let _ = writeln!(std::io::stderr(), "credential-relay: {failed}");
+            telemetry::last_words(&failed);
             ExitCode::from(failed.code())
         }
     }
