@@ -171,7 +171,15 @@ fn run(command: Command) -> Result<(), Failed> {
 }
 
 /// Prints to standard output; a pipe that was closed is no reason to fail.
-pub(crate) fn print(text: &str) {
+///
+/// # Errors
+/// If it cannot be written for another reason, such as a disk that is full.
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::Command(format!("standard output cannot be written: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -198,7 +198,10 @@ impl Rotation {
 
 /// Refuses keys on which several SDKs fail, unless the operator wants them (endpoint-contract
 /// section 3).
-fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
+///
+/// # Errors
+/// If it does.
+pub fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
     let lacks = match (&credential.session, &credential.validity) {
         (Session::Token(_), Validity::Until(_)) => return Ok(credential),
         (Session::None, _) => "session token",
