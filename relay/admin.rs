@@ -8,7 +8,6 @@ pub mod status;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config;
@@ -30,11 +29,15 @@ use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use crate::store::Reader;
 
-pub use socket::SocketError;
+pub use socket::{SocketError, SocketFile};
 use status::Status;
 
 /// kubelet, Prometheus and an operator or two.
 const CONNECTIONS: usize = 32;
+
+/// Of the socket's connections this many may wait for a rotation, which takes as long as its
+/// upstreams do: the rest stay free for the status, which is wanted most then.
+const ROTATIONS: usize = 8;
 
 /// The profiles as the admin listeners see them. It is replaced as a whole when one comes or goes.
 pub type Profiles = BTreeMap<ProfileName, Profile>;
@@ -56,15 +59,16 @@ pub struct Bound {
     address: SocketAddr,
 }
 
-/// Binds both. It must be called within a tokio runtime.
+/// Binds both; the socket's file stays for as long as its part of the answer. It must be called
+/// within a tokio runtime.
 ///
 /// # Errors
 /// If the address or the socket cannot be had.
-pub fn bind(config: &config::Admin) -> Result<Bound, AdminError> {
+pub fn bind(config: &config::Admin) -> Result<(Bound, SocketFile), AdminError> {
     let tcp = bind_tcp(config.listen).map_err(AdminError::Tcp)?;
     let address = tcp.local_addr().unwrap_or(config.listen);
-    let unix = socket::bind(&config.socket).map_err(AdminError::Socket)?;
-    Ok(Bound { tcp, unix, address })
+    let (unix, file) = socket::bind(&config.socket).map_err(AdminError::Socket)?;
+    Ok((Bound { tcp, unix, address }, file))
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
@@ -80,12 +84,6 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 fn also_over_ipv6(address: SocketAddr) -> Option<SocketAddr> {
     let every = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     every.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))
-}
-
-/// Removes the socket's file; for the end of the program.
-pub fn remove_socket(path: &Path) {
-    // It may be gone already, and nothing depends on it.
-    let _ = std::fs::remove_file(path);
 }
 
 /// Why the admin listeners could not be bound.
@@ -123,7 +121,14 @@ impl Bound {
         metrics: Metrics,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let state = Arc::new(State { profiles, endpoint, admin: self.address, clock, metrics });
+        let state = Arc::new(State {
+            profiles,
+            endpoint,
+            admin: self.address,
+            clock,
+            metrics,
+            rotations: Semaphore::new(ROTATIONS),
+        });
         let open = Service { state: Arc::clone(&state), reach: Reach::Network };
         let private = Service { state, reach: Reach::Socket };
         let limits = || Limits::uncounted(CONNECTIONS);
@@ -141,6 +146,7 @@ struct State {
     admin: SocketAddr,
     clock: Clock,
     metrics: Metrics,
+    rotations: Semaphore,
 }
 
 /// From where a request can come.
@@ -221,6 +227,13 @@ impl State {
         let reader = self.profiles.borrow().get(name).map(|profile| profile.reader.clone());
         let Some(reader) = reader else {
             return not_found("there is no profile of that name");
+        };
+        let Ok(_turn) = self.rotations.try_acquire() else {
+            return reply(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                format!("{ROTATIONS} wait for a rotation already: ask again once they are done\n"),
+            );
         };
         tracing::info!(profile = name, "an operator asks for a new credential");
         match reader.rotate().await {

@@ -27,7 +27,8 @@ pub use assemble::AssembleError;
 pub struct App {
     endpoint: endpoint::Bound,
     admin: admin::Bound,
-    socket: RemoveOnDrop,
+    /// It goes when the relay ends, however it does, or does not start after all.
+    socket: admin::SocketFile,
     profiles: Profiles,
     first: Update,
     clock: Clock,
@@ -87,8 +88,7 @@ impl std::error::Error for Died {}
 /// If an address, an access token's file or a CA file cannot be had.
 pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
-    let admin = admin::bind(&config.admin).map_err(StartError::Admin)?;
-    let socket = RemoveOnDrop(config.admin.socket.clone());
+    let (admin, socket) = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();
     let workshop = Workshop::new(clock.clone(), metrics.clone());
     let mut profiles = Profiles::new(workshop);
@@ -102,7 +102,7 @@ impl App {
         Addresses {
             endpoint: self.endpoint.addresses(),
             admin: self.admin.address(),
-            socket: self.socket.0.clone(),
+            socket: self.socket.path().to_owned(),
         }
     }
 
@@ -157,15 +157,5 @@ impl App {
             socket = %addresses.socket.display(),
             "listening"
         );
-    }
-}
-
-/// Removes the admin socket's file when the relay ends, however it does, or does not start after
-/// all.
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        admin::remove_socket(&self.0);
     }
 }

@@ -127,9 +127,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(failed) => {
-            let _ = writeln!(std::io::stderr(), "credential-relay: {failed}");
+            telemetry::last_words(&failed);
             ExitCode::from(failed.code())
         }
     }
@@ -168,7 +171,15 @@ fn run(command: Command) -> Result<(), Failed> {
 }
 
 /// Prints to standard output; a pipe that was closed is no reason to fail.
-pub(crate) fn print(text: &str) {
+///
+/// # Errors
+/// If it cannot be written for another reason, such as a disk that is full.
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::Command(format!("standard output cannot be written: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

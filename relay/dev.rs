@@ -62,7 +62,7 @@ impl Dev {
         let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
         let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
-        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime));
+        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime))?;
 
         let (_running, signal) = shutdown::channel();
         let serving = listener::serve(vec![upstream], sts, Limits::uncounted(64), signal);

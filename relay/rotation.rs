@@ -51,7 +51,7 @@ pub struct Rotation {
 /// Why a wait ended.
 enum Woken {
     Due,
-    Asked(oneshot::Sender<Rotated>),
+    Asked(Vec<oneshot::Sender<Rotated>>),
 }
 
 impl Rotation {
@@ -73,9 +73,11 @@ impl Rotation {
                 }
                 Err(failure) => self.report(failure, &mut backoff),
             };
-            if let Woken::Asked(reply) = woken {
-                // Whoever asked may have gone; the new credential is published all the same.
-                let _ = reply.send(outcome);
+            if let Woken::Asked(replies) = woken {
+                for reply in replies {
+                    // Whoever asked may have gone; the new credential is published all the same.
+                    let _ = reply.send(outcome.clone());
+                }
             }
             woken = self.wait_until(next).await;
         }
@@ -189,7 +191,7 @@ impl Rotation {
             }
             tokio::select! {
                 () = sleep(left.min(LOOK_AGAIN)) => {}
-                reply = self.publisher.asked() => return Woken::Asked(reply),
+                replies = self.publisher.asked() => return Woken::Asked(replies),
             }
         }
     }
@@ -197,7 +199,10 @@ impl Rotation {
 
 /// Refuses keys on which several SDKs fail, unless the operator wants them (endpoint-contract
 /// section 3).
-fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
+///
+/// # Errors
+/// If it does.
+pub fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
     let lacks = match (&credential.session, &credential.validity) {
         (Session::Token(_), Validity::Until(_)) => return Ok(credential),
         (Session::None, _) => "session token",

@@ -136,11 +136,14 @@ pub enum Plan {
 /// What came of a rotation that somebody asked for.
 pub type Rotated = Result<Arc<Served>, Arc<Failure>>;
 
+/// How many may wait for one rotation; who comes then waits for room.
+const ASKERS: usize = 32;
+
 /// Fresh ends for one profile, pending since `now`.
 pub fn channel(now: Timestamp) -> (Publisher, Reader) {
     let (snapshots, snapshot) = watch::channel(Snapshot::Pending);
     let (plans, plan) = watch::channel(Plan::Fetching(now));
-    let (asker, asked) = mpsc::channel(1);
+    let (asker, asked) = mpsc::channel(ASKERS);
     (Publisher { snapshots, plans, asked }, Reader { snapshot, plan, asker })
 }
 
@@ -183,12 +186,22 @@ impl Publisher {
         self.snapshots.borrow().clone()
     }
 
-    /// Waits until somebody asks for a new credential, and gives the line to answer on. Never
-    /// returns once every reader is gone.
-    pub async fn asked(&mut self) -> oneshot::Sender<Rotated> {
-        match self.asked.recv().await {
-            Some(reply) => reply,
-            None => std::future::pending().await,
+    /// Waits until somebody asks for a new credential, and gives the lines to answer on of all who
+    /// have asked by then, since one rotation is as good for each of them. Who has gone again is
+    /// not counted. Never returns once every reader is gone.
+    pub async fn asked(&mut self) -> Vec<oneshot::Sender<Rotated>> {
+        loop {
+            let Some(first) = self.asked.recv().await else {
+                return std::future::pending().await;
+            };
+            let mut replies = vec![first];
+            while let Ok(reply) = self.asked.try_recv() {
+                replies.push(reply);
+            }
+            replies.retain(|reply| !reply.is_closed());
+            if !replies.is_empty() {
+                return replies;
+            }
         }
     }
 }
@@ -220,8 +233,8 @@ impl Reader {
         }
     }
 
-    /// Asks for a new credential now and waits for it. Who asks while a rotation that was asked
-    /// for is under way gets the next one.
+    /// Asks for a new credential now and waits for it. Who asks while a rotation is under way gets
+    /// the next one, and shares it with all who wait. Who gives up before it starts makes none.
     ///
     /// # Errors
     /// If the rotation failed, or the profile is served no longer.
@@ -239,6 +252,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -266,6 +281,24 @@ mod tests {
         assert!(matches!(reader.borrow().view(end), View::Unavailable(_)));
         publisher.report(failure(), end);
         assert!(matches!(*reader.borrow(), Snapshot::Unavailable(_)));
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_are_answered_at_once_and_who_has_gone_is_not_counted() {
+        let (mut publisher, reader) = channel(START.wall);
+        let asks = || Box::pin(reader.rotate());
+        let (mut gone, mut first, mut second) = (asks(), asks(), asks());
+        assert!((&mut gone).now_or_never().is_none());
+        drop(gone);
+        assert!(publisher.asked().now_or_never().is_none());
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none());
+        let replies = publisher.asked().await;
+        assert_eq!(replies.len(), 2);
+        for reply in replies {
+            reply.send(Ok(served(1))).unwrap();
+        }
+        assert!(first.await.is_ok() && second.await.is_ok());
     }
 
     #[test]

@@ -1,14 +1,25 @@
-//! Logs: to standard error, as JSON or for people, and never a secret.
+//! Logs: to standard error, as JSON or for people, and never a secret. Whether somebody reads them
+//! or not, the relay goes on.
+
+mod queue;
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::str::FromStr;
+use std::time::Duration;
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
+
+use queue::{Line, Queue};
+
+static QUEUE: Queue = Queue::new();
+
+/// How long the end of the program may wait for somebody to read the last lines.
+const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,33 +91,46 @@ impl Settings {
     /// Starts to log. The level is the relay's own: what the crates below it say is let through
     /// from `warn` on alone, since at `trace` the AWS SDK prints STS's errors whole, and
     /// SignatureDoesNotMatch quotes the session token.
+    ///
+    /// Lines are written by a thread of their own: [`last_words`] or [`flush`] for the end.
     pub fn start(self) {
         let filter = Targets::new()
             .with_target("credential_relay", self.level)
             .with_default(Level::WARN.min(self.level));
-        let base = lines::layer().with_writer(std::io::stderr);
+        let base = lines::layer().with_writer(|| Line(&QUEUE));
         let layer = match self.format {
             Format::Json => base.json().flatten_event(true).boxed(),
             Format::Human => {
                 base.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
             }
         };
+        QUEUE.serve(std::io::stderr(), |lines| {
+            tracing::warn!(lines, "so many lines of the log were dropped here: nobody read them");
+        });
         // Set twice only in tests of one process, where the first one serves.
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
         hook_panics(|place| {
             tracing::error!(place, "panic: a bug of the relay, please report it");
+            flush();
         });
     }
+}
+
+/// Waits a little until the log is written; for the end of the program.
+pub fn flush() {
+    QUEUE.flush(LAST_LINES);
+}
+
+/// Says why the program ends, in a line on standard error, and [`flush`]es.
+pub fn last_words(why: &dyn fmt::Display) {
+    QUEUE.push(format!("credential-relay: {why}\n").as_bytes());
+    flush();
 }
 
 /// From now on a panic tells its place alone, on standard error, for commands that keep no log.
 pub fn quiet_panics() {
     hook_panics(|place| {
-        // Where it cannot be written nobody reads it.
-        let _ = writeln!(
-            std::io::stderr(),
-            "credential-relay: panic at {place}: a bug of the relay, please report it"
-        );
+        last_words(&format_args!("panic at {place}: a bug of the relay, please report it"));
     });
 }
 

@@ -29,3 +29,5 @@ mod search;
 mod serving;
 #[path = "relay/tls.rs"]
 mod tls;
+#[path = "relay/unread.rs"]
+mod unread;

@@ -39,7 +39,7 @@ impl Rotate {
                 self.profile,
                 credential.access_key_id,
                 credential.expires.as_deref().unwrap_or("it is replaced")
-            ));
+            ))?;
             return Ok(());
         }
         let why = serde_json::from_slice(&answer.body)
@@ -65,9 +65,9 @@ impl Status {
             .map_err(|error| not_asked(&config.admin.socket, &error))?;
         if self.json {
             let text = serde_json::to_string_pretty(&status).map_err(Failed::command)?;
-            print(&format!("{text}\n"));
+            print(&format!("{text}\n"))?;
         } else {
-            print(&table(&status));
+            print(&table(&status))?;
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Healthcheck {
             .await
             .map_err(|error| Failed::Command(format!("{address}: {error}")))?;
         if answer.status == StatusCode::OK {
-            print(&format!("{}\n", answer.text()));
+            print(&format!("{}\n", answer.text()))?;
             Ok(())
         } else {
             Err(Failed::Command(answer.text()))

@@ -10,7 +10,8 @@ use crate::config::values::ProfileName;
 use crate::config::{self, Config, load};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
-use crate::sources::Freshness;
+use crate::rotation;
+use crate::sources::{Freshness, Source};
 use crate::store::Served;
 
 #[derive(Debug, Args)]
@@ -29,57 +30,83 @@ impl Check {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         if self.schema {
             let text = serde_json::to_string_pretty(&load::schema()).map_err(Failed::command)?;
-            print(&format!("{text}\n"));
+            print(&format!("{text}\n"))?;
             return Ok(());
         }
         let config = self.config.load(environment)?;
         for (name, profile) in &config.profiles {
-            print(&format!("{name}: {}\n", origin(profile)));
+            print(&format!("{name}: {}\n", origin(profile)))?;
         }
         for warning in &config.warnings {
-            print(&format!("warning: {warning}\n"));
+            print(&format!("warning: {warning}\n"))?;
         }
-        print("the configuration is right\n");
-        if self.connect { connect(&config).await } else { Ok(()) }
+        let mut workshop = Workshop::new(Clock::system(), Metrics::new());
+        let sources = assemble(&mut workshop, &config)?;
+        print("the configuration is right\n")?;
+        if self.connect { connect(workshop, sources, &config).await } else { Ok(()) }
+    }
+}
+
+/// Makes every profile's source as `serve` does, which reads the CA files.
+fn assemble<'a>(workshop: &mut Workshop, config: &'a Config) -> Result<Vec<Made<'a>>, Failed> {
+    let mut sources = Vec::new();
+    for (name, profile) in &config.profiles {
+        match workshop.source(name, profile) {
+            Ok(source) => sources.push(Made { name, profile, source }),
+            Err(error) => print(&format!("FAILED: {error}\n"))?,
+        }
+    }
+    failed(config.profiles.len() - sources.len(), config)?;
+    Ok(sources)
+}
+
+/// A profile that could be made.
+struct Made<'a> {
+    name: &'a ProfileName,
+    profile: &'a config::Profile,
+    source: Box<dyn Source>,
+}
+
+fn failed(some: usize, config: &Config) -> Result<(), Failed> {
+    match (some, config.profiles.len()) {
+        (0, _) => Ok(()),
+        (some, all) => Err(Failed::Command(format!("{some} of {all} profiles failed"))),
     }
 }
 
 /// Fetches every profile, and says of each who it is or what is wrong.
-async fn connect(config: &Config) -> Result<(), Failed> {
-    let mut workshop = Workshop::new(Clock::system(), Metrics::new());
-    let mut failed = 0_usize;
-    for (name, profile) in &config.profiles {
-        match identify(&mut workshop, name, profile, config).await {
-            Ok(words) => print(&format!("{name}: {words}\n")),
+async fn connect(
+    mut workshop: Workshop,
+    sources: Vec<Made<'_>>,
+    config: &Config,
+) -> Result<(), Failed> {
+    let mut failures = 0_usize;
+    for made in sources {
+        let name = made.name;
+        match identify(&mut workshop, made, config).await {
+            Ok(words) => print(&format!("{name}: {words}\n"))?,
             Err(failure) => {
-                failed += 1;
+                failures += 1;
                 let hint = hint(failure.cause);
-                print(&format!("{name}: FAILED at {failure}\n    {hint}\n"));
+                print(&format!("{name}: FAILED at {failure}\n    {hint}\n"))?;
             }
         }
     }
-    match failed {
-        0 => Ok(()),
-        some => {
-            Err(Failed::Command(format!("{some} of {} profiles failed", config.profiles.len())))
-        }
-    }
+    failed(failures, config)
 }
 
 async fn identify(
     workshop: &mut Workshop,
-    name: &ProfileName,
-    profile: &config::Profile,
+    made: Made<'_>,
     config: &Config,
 ) -> Result<String, Failure> {
-    let relay = |cause, reason: String| Failure::new(cause, Stage::Relay, reason);
-    let mut source = workshop
-        .source(name, profile)
-        .map_err(|error| relay(Cause::Misconfigured, error.to_string()))?;
+    let Made { profile, mut source, .. } = made;
+    let late = || Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
     let fetched = tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))
         .await
-        .map_err(|_| relay(Cause::Unreachable, "no answer in time".to_owned()))?;
-    let served = Served::new(fetched?, workshop.clock.now())?;
+        .map_err(|_| late())?;
+    let accepted = rotation::accept(fetched?, profile.long_lived_keys)?;
+    let served = Served::new(accepted, workshop.clock.now())?;
     let credential = served.credential();
     let lifetime = match credential.remaining(workshop.clock.now()) {
         Some(left) => format!("{} s left", left.as_secs()),
@@ -115,9 +142,7 @@ fn hint(cause: Cause) -> &'static str {
         Cause::Denied => {
             "The caller needs sts:AssumeRole on the role (and sts:TagSession, sts:SetSourceIdentity where tags or a source identity are set), and the role's trust policy must name the caller and accept the external id."
         }
-        Cause::Misconfigured => {
-            "AWS will never grant this as it stands: change the setting that it names."
-        }
+        Cause::Misconfigured => "This cannot work as it stands: change the setting that it names.",
         Cause::NotConfigured => {
             "The source has nothing to work with: set what it names, or choose another source."
         }

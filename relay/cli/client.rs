@@ -84,6 +84,11 @@ pub(super) async fn over_tcp(
     .await
 }
 
+/// Whether anybody listens there.
+pub(super) async fn listens(address: SocketAddr) -> bool {
+    timeout(QUICK, TcpStream::connect(reachable(address))).await.is_ok_and(|stream| stream.is_ok())
+}
+
 /// The status of the relay that the configuration describes, if it runs.
 pub(super) async fn status(admin: &config::Admin) -> Result<Status, AskError> {
     let answer = over_socket(&admin.socket, Method::GET, "/status", QUICK).await?;

@@ -48,7 +48,7 @@ impl Get {
             Some(body) => body,
             None => fetch(name, profile).await?,
         };
-        print(&rendered(&body, self.format)?);
+        print(&rendered(&body, self.format)?)?;
         Ok(())
     }
 }
@@ -85,6 +85,8 @@ async fn ask(
     let file = &profile.access.token_file;
     let token = match std::fs::read_to_string(file) {
         Ok(text) => Secret::new(text).trimmed(),
+        // Without a relay there is no file either, unless one ran before.
+        Err(_) if !client::listens(address).await => return Ok(None),
         Err(error) => {
             let said = format!("access.token_file {}: {error}", file.display());
             return Err(Failed::Command(said));

@@ -77,7 +77,7 @@ pub struct AdminDocument {
     #[deserr(default)]
     #[schemars(
         regex(pattern = values::ABSOLUTE_PATH),
-        length(max = 107),
+        length(max = 97),
         extend("default" = super::resolve::ADMIN_SOCKET)
     )]
     pub socket: Option<String>,

@@ -97,8 +97,8 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
 /// Reports the variables with the relay's prefix that nothing reads, and, where there is a file,
 /// those that would stand in for one.
 pub(super) fn check_names(environment: &Environment, file: bool, mistakes: &mut Mistakes) {
-    let ours = environment.0.keys().filter(|name| name.starts_with(PREFIX));
-    for name in ours {
+    let ours = environment.0.iter().filter(|(name, _)| name.starts_with(PREFIX));
+    for (name, value) in ours {
         let name = name.as_str();
         if CONFIGURATION.contains(&name) {
             if file {
@@ -107,7 +107,7 @@ pub(super) fn check_names(environment: &Environment, file: bool, mistakes: &mut 
                     "not read where there is a file: move it there, or unset it",
                 );
             }
-        } else if !PROCESS.contains(&name) && !is_service_link(name) {
+        } else if !PROCESS.contains(&name) && !is_service_link(name, value) {
             let known: Vec<&str> = CONFIGURATION.into_iter().chain(PROCESS).collect();
             mistakes.add(Place::variable(name), unknown(name, &known));
         }
@@ -116,11 +116,14 @@ pub(super) fn check_names(environment: &Environment, file: bool, mistakes: &mut 
 
 /// Whether Kubernetes sets this variable by itself: for a Service whose name starts with
 /// credential-relay it sets `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_<NAME>`, `…_PORT`
-/// and `…_PORT_<number>_TCP…` in every pod of its namespace.
-fn is_service_link(name: &str) -> bool {
+/// and `…_PORT_<number>_TCP…` in every pod of its namespace. A `…_PORT` of its holds a URL, which
+/// a number that somebody meant for a setting is not.
+fn is_service_link(name: &str, value: &str) -> bool {
     let numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    let url = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_PORT")
+        || name.ends_with("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && url())
         || name.contains("_SERVICE_PORT_")
         || name.split("_PORT_").skip(1).any(numbered)
 }
@@ -230,10 +233,12 @@ mod tests {
             "CREDENTIAL_RELAY_WEBHOOK_SERVICE_HOST",
             "CREDENTIAL_RELAY_WEBHOOK_PORT_9443_TCP_PROTO",
         ] {
-            assert!(is_service_link(name), "{name}");
+            assert!(is_service_link(name, "tcp://10.96.0.7:443"), "{name}");
         }
+        assert!(is_service_link("CREDENTIAL_RELAY_SERVICE_PORT", "443"));
+        assert!(!is_service_link("CREDENTIAL_RELAY_ADMIN_PORT", "9000"));
         for name in CONFIGURATION.into_iter().chain(PROCESS).chain(["CREDENTIAL_RELAY_PORT_NAME"]) {
-            assert!(!is_service_link(name), "{name}");
+            assert!(!is_service_link(name, "tcp://10.96.0.7:443"), "{name}");
         }
     }
 

@@ -322,11 +322,15 @@ pub(super) fn shape(text: &str) -> String {
     }
 }
 
-/// A key or a name as it may be told: as it is while it looks like one. A secret of AWS is 40
-/// characters or more, or has others than these.
+/// A key or a name as it may be told: as it is while it looks like one. From 16 characters on,
+/// which is where access tokens start, it looks like one in a single case and with few digits. A
+/// secret of AWS is 40 characters or more, or has others than these.
 pub(super) fn told(key: &str) -> String {
+    let count = |is: fn(&u8) -> bool| key.bytes().filter(is).count();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    if !key.is_empty() && key.len() <= 32 && key.bytes().all(plain) {
+    let mixed = count(u8::is_ascii_lowercase) > 0 && count(u8::is_ascii_uppercase) > 0;
+    let random = key.len() >= 16 && (mixed || count(u8::is_ascii_digit) > 3);
+    if !key.is_empty() && key.len() <= 24 && key.bytes().all(plain) && !random {
         key.to_owned()
     } else {
         format!("[a key of {} characters]", key.chars().count())
@@ -392,6 +396,15 @@ mod tests {
         assert_eq!(told("role_arn"), "role_arn");
         assert_eq!(told("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "[a key of 40 characters]");
         assert_eq!(told("a key: 1"), "[a key of 8 characters]");
+        for name in ["roleSessionName", "AWS_SECRET_ACCESS_KEY", "payments-eu-west-1"] {
+            assert_eq!(told(name), name);
+        }
+        for token in
+            ["kT4vYq8RzP2mWc7L", "KTvYqRzPmWcLdBnJ", "9f1c03ab77de4521", "a1b2c3d4e5f6g7h8i9j"]
+        {
+            assert_eq!(told(token), format!("[a key of {} characters]", token.len()));
+        }
+        assert_eq!(told(&"x".repeat(25)), "[a key of 25 characters]");
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(super) const ADMIN_SOCKET: &str = "/run/credential-relay/admin.sock";
 /// A pod has a few containers with a few connections each; a connection takes about 8 KiB.
 pub(super) const MAX_CONNECTIONS: u64 = 512;
 
-/// A Unix socket's longest path in bytes, without the NUL that ends it (unix(7)).
-const LONGEST_SOCKET: usize = 107;
+/// A Unix socket's path has 107 bytes at most (unix(7)), and the relay binds it in a folder of its
+/// own beside the path first (`admin::socket`), which may take 10 bytes more.
+const LONGEST_SOCKET: usize = 97;
 
 /// The addresses that the endpoint answers to in any case.
 const ALWAYS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -70,6 +71,9 @@ impl Resolver<'_> {
         }
         let defaults = self.sts_defaults(document);
         let profiles = self.profiles(document, &defaults);
+        if let Some(admin) = &admin {
+            self.check_paths(admin, &profiles);
+        }
         let endpoint = endpoint?;
         self.warn_of_loop(&endpoint);
         Some(Config {
@@ -246,6 +250,31 @@ impl Resolver<'_> {
             long_lived_keys,
             access: Access { token_file: token_file? },
         })
+    }
+
+    /// The relay writes to the socket's path and to those of the tokens, so each is its own.
+    fn check_paths(&mut self, admin: &Admin, profiles: &BTreeMap<ProfileName, Profile>) {
+        let tokens = || profiles.values().map(|profile| &profile.access.token_file);
+        for (name, profile) in profiles {
+            let at = ROOT.push_key("profiles");
+            let at = at.push_key(name.as_str());
+            if profile.access.token_file == admin.socket {
+                let what = "this is admin.socket's path; the token needs a file of its own";
+                self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+            }
+            let Source::File { path } = &profile.source else { continue };
+            let taken = if *path == admin.socket {
+                "admin.socket's path"
+            } else if tokens().any(|token| token == path) {
+                "the path of an access.token_file"
+            } else {
+                continue;
+            };
+            let at = at.push_key("source");
+            let at = at.push_key("file");
+            let what = format!("this is {taken}; the keys need a file of their own");
+            self.mistakes.add(at.push_key("path"), what);
+        }
     }
 
     fn source(&mut self, given: &ProfileDocument, at: ValuePointerRef<'_>) -> Option<Source> {

@@ -243,8 +243,16 @@ pub(super) fn is_near(address: IpAddr) -> bool {
 /// # Errors
 /// What would be right.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "an IP address and a port are wanted, such as 127.0.0.1:9531 or [::1]:9531; a name is not looked up".to_owned())
+    let address = text.parse().map_err(|_| {
+        "an IP address and a port are wanted, such as 127.0.0.1:9531 or [::1]:9531; a name is not looked up"
+    })?;
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err(
+            "a link-local IPv6 address needs the number of its interface, such as [fe80::1%2]:9531"
+                .to_owned(),
+        ),
+        _ => Ok(address),
+    }
 }
 
 /// Reads the path of a file.

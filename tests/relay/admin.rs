@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use credential_relay::dev::sts::IssuedLifetime;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::common::{SPOKE, World, two_hops};
-use crate::harness::{Program, Relay, ask, ask_socket, run, token, write_config};
+use crate::harness::{DEADLINE, Program, Relay, ask, ask_socket, run, token, write_config};
 
 #[tokio::test]
 async fn the_network_sees_four_paths_and_no_more() {
@@ -109,4 +111,34 @@ async fn a_second_relay_on_the_socket_does_not_start_and_the_first_goes_on() {
 
     assert_eq!(place.credential(&world, "payments").await.key_id(), before);
     assert_eq!(place.rotate("payments").await.status, 200);
+}
+
+#[tokio::test]
+async fn those_who_wait_share_a_rotation_and_leave_room_for_the_status() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let relay = Relay::start(&world.config(&two_hops()));
+    let place = &relay.place;
+    place.answers(&world, "payments", 200).await;
+    world.open.send_replace(false);
+    let mut asking = JoinSet::new();
+    for _ in 0..40 {
+        let place = place.clone();
+        asking.spawn(async move { place.rotate("payments").await });
+    }
+    // The first is under way, seven wait, and the others are told so.
+    for _ in 0..32 {
+        let refused = timeout(DEADLINE, asking.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.body.contains("8 wait for a rotation already"), "{refused:?}");
+    }
+    let status = ask_socket(&place.socket, "GET", "/status").await.unwrap();
+    let next = status.json()["profiles"][0]["next"].as_str().unwrap().to_owned();
+    assert!(next.starts_with("fetching since "), "{next}");
+    world.open.send_replace(true);
+    let rotated = asking.join_all().await;
+    assert_eq!(rotated.len(), 8);
+    assert!(rotated.iter().all(|answer| answer.status == 200), "{rotated:?}");
+    let flights = world.assumed().len() / 2;
+    assert!((2..=3).contains(&flights), "{flights} flights for the start and eight who asked");
+    relay.stop().await;
 }

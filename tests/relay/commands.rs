@@ -185,3 +185,67 @@ async fn variables_alone_are_a_configuration_that_serves() {
     assert!(serde_json::from_str::<serde_json::Value>(&left.out).unwrap() == served);
     assert_eq!(world.assumed(), ["hub", "spoke"]);
 }
+
+#[tokio::test]
+async fn get_needs_no_token_file_where_no_relay_runs() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let text = world.text(&[("payments", &two_hops())]);
+    let get_from = async |endpoint: &str| {
+        let config = write_config(&world, &text.replacen("127.0.0.1:0", endpoint, 1));
+        get(config.to_str().unwrap(), "process").await
+    };
+    // Nobody has listened on this port for decades.
+    let left = get_from("127.0.0.1:1").await;
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let left = get_from(&world.address.to_string()).await;
+    assert_eq!(left.code, Some(1), "somebody listens: {left:?}");
+    assert!(left.err.contains("access.token_file "), "{left:?}");
+    assert!(!world.token_file("payments").exists());
+}
+
+#[tokio::test]
+async fn what_cannot_be_printed_fails() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let config = write_config(&world, &world.text(&[("payments", &two_hops())]));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_credential-relay"))
+        .args(["check", "--config", config.to_str().unwrap()])
+        .env_clear()
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("standard output cannot be written"), "{said}");
+}
+
+#[tokio::test]
+async fn check_finds_the_ca_file_on_which_serve_would_not_start() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    fs::write(world.path("ca.pem"), "no certificate").unwrap();
+    let sts = format!("{{ region: us-east-1, ca_cert: {} }}", world.path("ca.pem").display());
+    let chain = two_hops();
+    let text = world.text_with(&sts, &[("payments", &chain), ("reports", &chain)]);
+    let config = write_config(&world, &text);
+    let left = run(&["check", "--config", config.to_str().unwrap()], &[]).await;
+    assert_eq!(left.code, Some(1), "{left:?}");
+    for profile in ["payments", "reports"] {
+        let said = format!("FAILED: profiles.{profile}: sts.ca_cert: ");
+        assert!(left.out.contains(&said), "{left:?}");
+    }
+    assert!(!left.out.contains("the configuration is right"), "{left:?}");
+}
+
+/// `get` prints them all the same: as a `credential_process` it may.
+#[tokio::test]
+async fn check_refuses_the_keys_that_serve_refuses() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let config = write_config(&world, &world.text(&[("payments", "[]")]));
+    let config = config.to_str().unwrap();
+    let left = run(&["check", "--connect", "--config", config], &[]).await;
+    assert_eq!(left.code, Some(1), "{left:?}");
+    let said = format!("payments: FAILED at relay: the keys {USER_KEY} have no session token");
+    assert!(left.out.contains(&said), "{left:?}");
+    assert!(left.out.contains("serve_long_lived_keys"), "{left:?}");
+    assert_eq!(get(config, "process").await.code, Some(0));
+}

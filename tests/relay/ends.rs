@@ -1,6 +1,7 @@
 //! How the program ends, and with which exit code.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use credential_relay::dev::sts::{Fault, FaultKind, IssuedLifetime};
 use rustix::process::Signal;
@@ -145,4 +146,22 @@ async fn a_base_that_comes_later_needs_no_restart() {
     .await;
     world.write_base(crate::common::USER_KEY, USER_SECRET, None);
     place.answers(&world, "payments", 200).await;
+}
+
+/// The application runs under another user, whatever the relay's umask is.
+#[tokio::test]
+async fn the_token_can_be_reached_by_everybody_under_a_narrow_umask() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let text = world.text(&[("payments", &two_hops())]);
+    let token = world.path("deep/payments/token");
+    let before = world.token_file("payments").display().to_string();
+    let config = write_config(&world, &text.replace(&before, &token.display().to_string()));
+    let narrow = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let mut relay = Program::start(&["serve", "--config", config.to_str().unwrap()], &[]);
+    rustix::process::umask(narrow);
+    relay.place(&world.path("admin.sock")).await;
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&token), 0o444);
+    assert_eq!(mode(&world.path("deep/payments")), 0o755);
+    assert_eq!(mode(&world.path("deep")), 0o755);
 }

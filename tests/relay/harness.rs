@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use credential_relay::admin::status::Status;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::common::World;
 
 /// Far more than anything takes, on a machine that does much else.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Looks until something is there.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -189,6 +189,15 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it in an environment that holds nothing but `variables`.
     pub(crate) fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_with(arguments, variables, |err| File::create(err).unwrap().into())
+    }
+
+    /// The same with another standard error than a file at this path.
+    pub(crate) fn start_with(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        stderr: impl FnOnce(&Path) -> Stdio,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (out, err) = (folder.path().join("out"), folder.path().join("err"));
         let child = Command::new(env!("CARGO_BIN_EXE_credential-relay"))
@@ -197,7 +206,7 @@ impl Program {
             .env("TMPDIR", folder.path())
             .envs(variables.iter().copied())
             .stdout(File::create(&out).unwrap())
-            .stderr(File::create(&err).unwrap())
+            .stderr(stderr(&err))
             .spawn()
             .unwrap();
         Self { child, out, err, folder }
@@ -220,7 +229,7 @@ impl Program {
     }
 
     pub(crate) fn err(&self) -> String {
-        fs::read_to_string(&self.err).unwrap()
+        fs::read_to_string(&self.err).unwrap_or_default()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

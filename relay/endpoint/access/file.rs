@@ -14,6 +14,8 @@ use super::{AccessToken, NoRandomness, TokenError};
 /// Everybody may read it: the application runs under a user of its own, and reaches the file
 /// through a mount that no other container of the pod has.
 const MODE: u32 = 0o444;
+/// The mode of the folders that lead there, where the relay makes them.
+const FOLDER_MODE: u32 = 0o755;
 
 /// Reads the token from its file, or writes a fresh one if there is no file.
 ///
@@ -72,7 +74,7 @@ fn create(path: &Path, token: &AccessToken) -> io::Result<()> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)?;
+    create_folder(folder)?;
     let unlinked = Draft::new(folder.join(format!(
         ".token-{}-{:016x}",
         std::process::id(),
@@ -84,6 +86,21 @@ fn create(path: &Path, token: &AccessToken) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(MODE))?;
     file.sync_all()?;
     fs::hard_link(&unlinked.0, path)
+}
+
+/// Makes a folder, and those above it, through which everybody can reach a file: the umask narrows
+/// a folder's mode at creation. One that is there already is its owner's matter.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<_> = folder.ancestors().take_while(is_missing).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Ok(()) => fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A file's first name, which goes when it has its last one or could not get it.
