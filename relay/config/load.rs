@@ -260,8 +260,8 @@ profiles:
         assert_eq!(
             config.warnings,
             [
-                "CREDENTIAL_RELAY_DURATION: 30m is short: it is renewed every 6m, which takes 10.0 \
-                 calls to STS an hour for each pod; 1h takes 2.0",
+                "CREDENTIAL_RELAY_DURATION: 30m is short: it is renewed every 4m30s, which takes 13.3 \
+                 calls to STS an hour for each pod; 1h takes 2.2",
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI: it leads to the relay itself; set it for the \
                  application's container alone",
             ]

@@ -88,7 +88,7 @@ impl Connector {
             }
             Ok(Err(error)) => tracing::error!(%error, "the CA from before stays in use"),
             Err(_panic) => {
-                tracing::error!("the CA could not be read again; the one from before stays")
+                tracing::error!("the CA could not be read again; the one from before stays");
             }
         }
     }
