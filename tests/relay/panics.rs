@@ -29,9 +29,27 @@ impl Source for Panics {
     }
 }
 
-#[tokio::test]
-#[ignore = "the test below runs it, in a process of its own"]
-async fn a_source_panics() {
+const ALONE: &str = "CREDENTIAL_RELAY_TEST_ALONE";
+
+/// Runs a test again in a process of its own, where `panics` is what it does, and reads what that
+/// process told.
+fn alone(test: &str, panics: impl FnOnce()) {
+    if std::env::var_os(ALONE).is_some() {
+        return panics();
+    }
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+    assert!(ran.status.success() && told.contains("1 passed"), "{told}");
+    assert!(told.contains("a bug of the relay, please report it"), "{told}");
+    assert!(told.contains("tests/relay/panics.rs:"), "{told}");
+    Secrets::new([USER_SECRET]).assert_untold(&[("the log".to_owned(), told)]);
+}
+
+async fn rotate_over_a_panic() {
     let level = |name: &str| (name == "CREDENTIAL_RELAY_LOG").then(|| "trace".to_owned());
     telemetry::Settings::read(level).unwrap().start();
     let clock = Clock::system();
@@ -59,23 +77,17 @@ async fn a_source_panics() {
 }
 
 #[test]
-#[ignore = "the test below runs it, in a process of its own"]
-fn a_command_panics() {
-    telemetry::quiet_panics();
-    std::panic::catch_unwind(|| panic!("cannot use {USER_SECRET}")).unwrap_err();
+fn a_source_that_panics_is_a_failure_and_its_message_stays_untold() {
+    alone("panics::a_source_that_panics_is_a_failure_and_its_message_stays_untold", || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(rotate_over_a_panic());
+    });
 }
 
 #[test]
-fn a_panic_tells_its_place_and_not_its_message() {
-    for panicking in ["panics::a_source_panics", "panics::a_command_panics"] {
-        let ran = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", panicking, "--ignored", "--nocapture"])
-            .output()
-            .unwrap();
-        let told = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
-        assert!(ran.status.success() && told.contains("1 passed"), "{told}");
-        assert!(told.contains("a bug of the relay, please report it"), "{told}");
-        assert!(told.contains("tests/relay/panics.rs:"), "{told}");
-        Secrets::new([USER_SECRET]).assert_untold(&[("the log".to_owned(), told)]);
-    }
+fn a_command_that_panics_tells_its_place_and_not_its_message() {
+    alone("panics::a_command_that_panics_tells_its_place_and_not_its_message", || {
+        telemetry::quiet_panics();
+        std::panic::catch_unwind(|| panic!("cannot use {USER_SECRET}")).unwrap_err();
+    });
 }
