@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use credential_relay::dev::sts::IssuedLifetime;
 use rustix::io::ioctl_fionbio;
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 use crate::common::{World, two_hops};
-use crate::harness::{Program, write_config};
+use crate::harness::{DEADLINE, Program, write_config};
 
 /// A pipe that takes nothing more.
 fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
@@ -24,11 +25,14 @@ fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
 async fn a_log_that_nobody_reads_holds_nothing_up() {
     let world = World::live(IssuedLifetime::AsAsked).await;
     let config = write_config(&world, &world.text(&[("payments", &two_hops())]));
+    let socket = world.path("admin.sock");
     let (mut reader, writer) = full_pipe();
     let arguments = ["serve", "--drain", "0", "--config", config.to_str().unwrap()];
     let variables = [("CREDENTIAL_RELAY_LOG", "trace")];
     let mut relay = Program::start_with(&arguments, &variables, |_| writer.into());
-    let place = relay.place(&world.path("admin.sock")).await;
+    // A relay that is held up accepts and does not answer.
+    let runs = timeout(DEADLINE, relay.place(&socket)).await;
+    let place = runs.expect("it is held up");
     place.answers(&world, "payments", 200).await;
     assert_eq!(place.probe("/livez").await.status, 200);
     relay.signal(Signal::TERM);
