@@ -49,8 +49,8 @@ cargo-deny: ## build the cargo-deny that lint and audit run into the cache, once
 
 bench: ## the aims of docs/performance.md, beside a bare hyper server; ARGS='--gate' checks what a machine's mood does not change
 	@tests/prerequisites bench
-	cargo build --release --locked --no-default-features --target-dir '$(target)/image'
-	cargo bench --locked -- --relay '$(target)/image/release/credential-relay' $(ARGS)
+	cargo build --release --locked --no-default-features --target-dir '$(CARGO_TARGET_DIR)/image'
+	cargo bench --locked -- --relay '$(CARGO_TARGET_DIR)/image/release/credential-relay' $(ARGS)
 
 dev: ## the relay with an embedded upstream, nothing else needed
 	cargo run --release --locked -- dev

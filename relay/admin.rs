@@ -32,12 +32,12 @@ use crate::store::Reader;
 pub use socket::{SocketError, SocketFile};
 use status::Status;
 
-/// kubelet, Prometheus and an operator or two.
-const CONNECTIONS: usize = 32;
+/// kubelet, Prometheus, and the operator's commands, which may wait for a rotation.
+const CONNECTIONS: usize = 64;
 
-/// Of the socket's connections this many may wait for a rotation, which takes as long as its
-/// upstreams do: the rest stay free for the status, which is wanted most then.
-const ROTATIONS: usize = 8;
+/// So many may wait for a rotation of one profile, which takes as long as its upstreams do and
+/// answers all that wait: the rest stay free for the status, which is wanted most then.
+const ROTATIONS: usize = 2;
 
 /// The profiles as the admin listeners see them. It is replaced as a whole when one comes or goes.
 pub type Profiles = BTreeMap<ProfileName, Profile>;
@@ -47,8 +47,16 @@ pub type Profiles = BTreeMap<ProfileName, Profile>;
 pub struct Profile {
     /// Its state.
     pub reader: Reader,
-    /// Where its credentials come from, in words: `file, 2 hops`.
+    /// Where its credentials come from, in words.
     pub origin: String,
+    turns: Arc<Semaphore>,
+}
+
+impl Profile {
+    /// A profile whose state `reader` tells.
+    pub fn new(reader: Reader, origin: String) -> Self {
+        Self { reader, origin, turns: Arc::new(Semaphore::new(ROTATIONS)) }
+    }
 }
 
 /// Both listeners, bound; nothing is accepted yet.
@@ -121,14 +129,7 @@ impl Bound {
         metrics: Metrics,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let state = Arc::new(State {
-            profiles,
-            endpoint,
-            admin: self.address,
-            clock,
-            metrics,
-            rotations: Semaphore::new(ROTATIONS),
-        });
+        let state = Arc::new(State { profiles, endpoint, admin: self.address, clock, metrics });
         let open = Service { state: Arc::clone(&state), reach: Reach::Network };
         let private = Service { state, reach: Reach::Socket };
         let limits = || Limits::uncounted(CONNECTIONS);
@@ -146,7 +147,6 @@ struct State {
     admin: SocketAddr,
     clock: Clock,
     metrics: Metrics,
-    rotations: Semaphore,
 }
 
 /// From where a request can come.
@@ -224,11 +224,11 @@ impl State {
     }
 
     async fn rotate(&self, name: &str) -> Response<Full<Bytes>> {
-        let reader = self.profiles.borrow().get(name).map(|profile| profile.reader.clone());
-        let Some(reader) = reader else {
+        let profile = self.profiles.borrow().get(name).cloned();
+        let Some(Profile { reader, turns, .. }) = profile else {
             return not_found("there is no profile of that name");
         };
-        let Ok(_turn) = self.rotations.try_acquire() else {
+        let Ok(_turn) = turns.try_acquire() else {
             return reply(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,

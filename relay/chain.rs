@@ -7,6 +7,8 @@
 
 pub mod sts;
 
+use std::time::Duration;
+
 use crate::clock::{Clock, Moment};
 use crate::credential::{Credential, Validity};
 use crate::failure::{Cause, Failure, Stage};
@@ -21,21 +23,26 @@ pub struct Chain {
     hops: Box<[Hop]>,
     /// What the base and every hop but the last gave: place 0 is the base's, place `n` hop `n`'s.
     kept: Box<[Kept]>,
+    /// What the base is asked for next: until it has succeeded, new keys stay asked for.
+    base_freshness: Freshness,
     clock: Clock,
 }
+
+/// IAM may take so long to know new keys everywhere (upstreams section 1).
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// What a stage on the way holds for those after it.
 #[derive(Debug)]
 enum Kept {
     Nothing,
-    Credential { credential: Credential, due: Moment },
+    Credential { credential: Credential, due: Moment, settled: Moment },
 }
 
 impl Kept {
     fn fresh(&self, now: Moment) -> Option<&Credential> {
         match self {
             // Keys without an end are read again each time: the file may have changed.
-            Self::Credential { credential, due }
+            Self::Credential { credential, due, .. }
                 if credential.usable(now)
                     && !due.reached(now)
                     && credential.validity != Validity::Unlimited =>
@@ -82,31 +89,42 @@ impl Chain {
     /// A chain over `base`; without hops it gives the base's credentials.
     pub fn new(base: Box<dyn Source>, hops: Vec<Hop>, clock: Clock) -> Self {
         let kept = hops.iter().map(|_| Kept::Nothing).collect();
-        Self { base, hops: hops.into(), kept, clock }
+        Self { base, hops: hops.into(), kept, base_freshness: Freshness::Reuse, clock }
     }
 
     async fn fetch_through(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
         if freshness == Freshness::Anew {
             self.kept.iter_mut().for_each(|kept| *kept = Kept::Nothing);
+            self.base_freshness = Freshness::Anew;
         }
-        let start = self.start();
-        let first_hop = start.as_ref().map_or(0, |caller| caller.place + 1);
-        let outcome = self.climb(start, freshness).await;
-        let Err(Failure { cause: Cause::StaleCaller, stage: Stage::Hop { number, .. }, reason }) =
-            &outcome
-        else {
-            return outcome;
+        match self.climb().await {
+            Err(Failure {
+                cause: Cause::StaleCaller,
+                stage: Stage::Hop { number, .. },
+                reason,
+            }) if self.forget_settled(number - 1) => {
+                tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
+                self.climb().await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Forgets what the stage at `place` gave, if it was good before. Keys that were fetched just
+    /// now may not be known everywhere yet, and others would be no better.
+    fn forget_settled(&mut self, place: usize) -> bool {
+        let now = self.clock.now();
+        let Some(kept) = self.kept.get_mut(place) else {
+            return false;
         };
-        // Whoever called is not accepted any longer, whether it was kept or fetched just now.
-        if let Some(caller) = number.checked_sub(1).and_then(|place| self.kept.get_mut(place)) {
-            *caller = Kept::Nothing;
+        let settled = matches!(kept, Kept::Credential { settled, .. } if settled.reached(now));
+        if settled {
+            *kept = Kept::Nothing;
+            if place == 0 {
+                self.base_freshness = Freshness::Anew;
+            }
         }
-        if *number != first_hop {
-            return outcome;
-        }
-        tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
-        let start = self.start();
-        self.climb(start, Freshness::Anew).await
+        settled
     }
 
     /// The furthest place whose credentials are still fresh.
@@ -117,16 +135,15 @@ impl Chain {
         })
     }
 
-    /// Goes from `start`, or from the base, through every hop after it.
-    async fn climb(
-        &mut self,
-        start: Option<Caller>,
-        freshness: Freshness,
-    ) -> Result<Credential, Failure> {
-        let mut at = match start {
+    /// Goes from the furthest fresh place, or from the base, through every hop after it.
+    async fn climb(&mut self) -> Result<Credential, Failure> {
+        let mut at = match self.start() {
             Some(caller) => caller,
             None => {
-                let fetched = self.base.fetch(freshness).await;
+                let fetched = self.base.fetch(self.base_freshness).await;
+                if fetched.is_ok() {
+                    self.base_freshness = Freshness::Reuse;
+                }
                 Caller { credential: self.keep(0, fetched)?, place: 0 }
             }
         };
@@ -152,7 +169,8 @@ impl Chain {
         match fetched {
             Ok(credential) => {
                 let due = schedule::due(&credential.validity, now, Draw::random());
-                *kept = Kept::Credential { credential: credential.clone(), due };
+                let settled = now + SETTLING;
+                *kept = Kept::Credential { credential: credential.clone(), due, settled };
                 Ok(credential)
             }
             Err(failure) => match kept.after(&failure, now) {

@@ -20,7 +20,7 @@ use crate::config::{Config, load};
 use crate::telemetry;
 
 #[cfg(feature = "dev")]
-pub(crate) use serve::until_told;
+pub(crate) use serve::Ends;
 
 /// Serves short-lived, rotating AWS credentials to AWS SDKs over localhost.
 ///

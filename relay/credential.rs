@@ -91,7 +91,17 @@ pub enum Validity {
 pub struct Lifetime {
     expiry: Moment,
     nominal: Duration,
-    margin: Duration,
+    origin: Origin,
+}
+
+/// What is known of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The relay asked for it.
+    Asked,
+    /// Somebody else did, and put it where the relay finds it: only its end is known, and another
+    /// may stand in its place at any time.
+    Found,
 }
 
 impl Lifetime {
@@ -114,15 +124,14 @@ impl Lifetime {
         } else {
             granted
         };
-        Self { expiry, nominal, margin: Self::MARGIN.min(nominal / 10) }
+        Self { expiry, nominal, origin: Origin::Asked }
     }
 
-    /// A life of which only the end is known: when it began, somebody else knows. What is left
-    /// stands for its length, but the margin is whole, or it would shrink at each look.
+    /// A life of which only the end is known.
     pub fn until(seen: Moment, upstream: Timestamp) -> Self {
         let left = upstream.saturating_since(seen.wall);
         let expiry = Moment { wall: upstream, boot: seen.boot.saturating_add(left) };
-        Self { expiry, nominal: left, margin: Self::MARGIN }
+        Self { expiry, nominal: left, origin: Origin::Found }
     }
 
     /// When the credential ends.
@@ -136,9 +145,19 @@ impl Lifetime {
         self.nominal
     }
 
-    /// From here on the credential counts as expired.
+    /// What is known of it.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// From here on the credential counts as expired. Where only the end is known the margin is
+    /// whole: a share of what is left would shrink at each look.
     pub fn serve_until(&self) -> Moment {
-        self.expiry.before(self.margin)
+        let margin = match self.origin {
+            Origin::Asked => Self::MARGIN.min(self.nominal / 10),
+            Origin::Found => Self::MARGIN,
+        };
+        self.expiry.before(margin)
     }
 }
 

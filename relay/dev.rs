@@ -15,7 +15,7 @@ use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::app::{self, Addresses};
-use crate::cli::{Failed, print, until_told};
+use crate::cli::{Ends, Failed, print};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load;
@@ -50,6 +50,7 @@ pub struct Dev {
 
 impl Dev {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failed> {
+        let ends = Ends::listen()?;
         let start = |error: io::Error| Failed::Start(format!("dev: {error}"));
         let upstream = listener::bind("dev's upstream", ([127, 0, 0, 1], 0).into())
             .map_err(|error| Failed::Start(error.to_string()))?;
@@ -67,7 +68,7 @@ impl Dev {
         let (_running, signal) = shutdown::channel();
         let serving = listener::serve(vec![upstream], sts, Limits::uncounted(64), signal);
         tokio::select! {
-            done = until_told(app, Duration::ZERO) => done,
+            done = ends.run(app, Duration::ZERO) => done,
             () = serving => Ok(()),
         }
     }

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Reads a whole file of at most `most` bytes. What was read is wiped when it is dropped.
@@ -16,11 +18,16 @@ use zeroize::Zeroizing;
 /// As the operating system says, or that it is no regular file, or larger than `most`.
 pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let other = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
-    if !fs::metadata(path)?.is_file() {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(other("not a regular file"));
     }
-    let mut content = Zeroizing::new(Vec::new());
-    fs::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    // In one piece: what a growing vector leaves behind would not be wiped.
+    let size = usize::try_from(metadata.len().min(most)).unwrap_or(0);
+    let mut content = Zeroizing::new(Vec::with_capacity(size + 32));
+    file.take(most.saturating_add(1)).read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|size| size <= most) {
         Ok(content)
     } else {

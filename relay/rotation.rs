@@ -59,20 +59,18 @@ impl Rotation {
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
         let mut woken = Woken::Due;
-        let mut freshness = Freshness::Reuse;
         loop {
-            if matches!(woken, Woken::Asked(_)) {
-                freshness = Freshness::Anew;
-            }
+            let freshness = match woken {
+                Woken::Due => Freshness::Reuse,
+                Woken::Asked(_) => Freshness::Anew,
+            };
             self.publisher.plan(Plan::Fetching(self.clock.now().wall));
             let outcome = self.attempt(freshness).await;
             let next = match &outcome {
                 Ok(served) => {
                     backoff.reset();
-                    freshness = Freshness::Reuse;
                     self.publish(served)
                 }
-                // What was asked for stays asked for: keys that leaked must not come back.
                 Err(failure) => self.report(failure, &mut backoff),
             };
             if let Woken::Asked(replies) = woken {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::credential::Validity;
+use crate::credential::{Origin, Validity};
 
 /// Below this lifetime the middle of it is the best that can be had.
 const SHORT: Duration = Duration::from_secs(750);
@@ -16,8 +16,9 @@ const LONG: Duration = Duration::from_secs(3000);
 /// section 5).
 const WANTED: Duration = Duration::from_secs(1500);
 
-/// How often keys without an end are read again.
-const UNLIMITED: Duration = Duration::from_secs(300);
+/// How often keys are looked at that somebody else may replace at any time: a local file costs
+/// nothing to read.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Two fetches are at least this far apart, whatever an upstream says of its credentials' lives.
 const CLOSEST: Duration = Duration::from_secs(1);
@@ -66,15 +67,23 @@ pub fn renewed_every(nominal: Duration) -> Duration {
 /// upstream is called in a loop.
 pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
     match validity {
-        Validity::Unlimited => now + (UNLIMITED - draw.share(UNLIMITED.mul_f64(JITTER))),
+        Validity::Unlimited => now + look_again(draw),
         Validity::Until(life) => {
             let jitter = draw.share(life.nominal().mul_f64(JITTER));
             let wanted = life.expiry().before(renew_when_left(life.nominal()) + jitter);
-            let left = life.expiry().remaining(now);
-            let earliest = now + (left / 4).clamp(CLOSEST, PATIENCE);
-            if wanted.remaining(now) < earliest.remaining(now) { earliest } else { wanted }
+            let left = life.serve_until().remaining(now);
+            let latest = match life.origin() {
+                Origin::Asked => left,
+                Origin::Found => left.min(look_again(draw)),
+            };
+            let earliest = (left / 4).clamp(CLOSEST, PATIENCE);
+            now + wanted.remaining(now).min(latest).max(earliest)
         }
     }
+}
+
+fn look_again(draw: Draw) -> Duration {
+    LOOK_AGAIN - draw.share(LOOK_AGAIN.mul_f64(JITTER))
 }
 
 #[cfg(test)]
@@ -133,6 +142,17 @@ mod tests {
         assert_eq!(due(&validity, NOW, Draw::of(0.0)).remaining(NOW), PATIENCE);
         let ended = NOW + Duration::from_secs(9999);
         assert_eq!(due(&validity, ended, Draw::of(0.0)).remaining(ended), CLOSEST);
+    }
+
+    #[test]
+    fn what_somebody_else_may_replace_is_looked_at_until_it_ends() {
+        for (left, most) in [(86_400 * 365, 300), (3600, 300), (40, 20), (30, 15), (18, 3), (16, 1)]
+        {
+            let end = NOW + Duration::from_secs(left);
+            let life = Lifetime::until(NOW, end.wall);
+            let due = due(&Validity::Until(life), NOW, Draw::of(0.0)).remaining(NOW);
+            assert!(due <= Duration::from_secs(most), "{left} s left: looked at after {due:?}");
+        }
     }
 
     #[test]

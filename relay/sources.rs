@@ -12,7 +12,8 @@ use crate::failure::Failure;
 pub enum Freshness {
     /// Parts that are still fresh may be used again: a hop's base, a session at the upstream.
     Reuse,
-    /// Every part must be fetched anew: somebody said that the present keys have leaked.
+    /// Every part must be fetched anew: somebody said that the present keys have leaked. A chain
+    /// remembers it until its base has given new ones.
     Anew,
 }
 

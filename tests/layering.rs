@@ -69,7 +69,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("prometheus_client", &["metrics", "listener"]),
-    ("rustix", &["clock"]),
+    ("rustix", &["clock", "files"]),
 ];
 
 fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {

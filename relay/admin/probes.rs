@@ -51,7 +51,7 @@ mod tests {
     fn one_profile_without_a_credential_is_named_with_its_reason() {
         let (good, good_reader) = store::channel(NOW.wall);
         let (bad, bad_reader) = store::channel(NOW.wall);
-        let profile = |reader| Profile { reader, origin: String::new() };
+        let profile = |reader| Profile::new(reader, String::new());
         let profiles: Profiles = [
             ("a".parse().unwrap(), profile(good_reader)),
             ("b".parse().unwrap(), profile(bad_reader)),

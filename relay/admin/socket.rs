@@ -54,8 +54,16 @@ fn bind_quietly(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(_) | Err(_) => {}
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::from(io::ErrorKind::AddrInUse));
+    // Only a refusal says that nobody listens: another user's socket cannot be connected to, but
+    // its relay runs.
+    match UnixStream::connect(path) {
+        Ok(_) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) => {}
+        Err(error) => return Err(error),
     }
     // By chance, since relays of several containers that share the folder all have process id 1.
     let private = folder.join(format!(".{:08x}", fastrand::u32(..)));

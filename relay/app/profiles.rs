@@ -97,7 +97,7 @@ impl Profiles {
             name: name.clone(),
             settings: settings.clone(),
             served: Arc::new(served),
-            seen: admin::Profile { reader, origin: assemble::origin(settings) },
+            seen: admin::Profile::new(reader, assemble::origin(settings)),
             rotation: Rotation {
                 profile: name.clone(),
                 source,

@@ -23,6 +23,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
+        let ends = Ends::listen()?;
         let config = self.config.load(environment)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -31,19 +32,31 @@ impl Serve {
             .map_err(|error| Failed::Start(error.to_string()))?;
         // What is needed of it the relay has by now.
         drop(config);
-        until_told(app, Duration::from_secs(self.drain)).await
+        ends.run(app, Duration::from_secs(self.drain)).await
     }
 }
 
-/// Runs until the operating system wishes an end; a second wish ends the drain too.
-pub(crate) async fn until_told(app: App, drain: Duration) -> Result<(), Failed> {
-    let listen = || Wish::listen().map_err(|error| Failed::Start(format!("signals: {error}")));
-    let (mut first, mut second) = (listen()?, listen()?);
-    tokio::select! {
-        ended = app.run(first.told(), drain) => ended.map_err(Failed::command),
-        () = async {
-            second.told().await;
-            second.told().await;
-        } => Ok(()),
+/// The operating system's wishes that the program ends. They are listened for before anything else
+/// is done: as process 1 of a container the relay would not even notice one that came earlier.
+pub(crate) struct Ends {
+    first: Wish,
+    second: Wish,
+}
+
+impl Ends {
+    pub(crate) fn listen() -> Result<Self, Failed> {
+        let listen = || Wish::listen().map_err(|error| Failed::Start(format!("signals: {error}")));
+        Ok(Self { first: listen()?, second: listen()? })
+    }
+
+    /// Runs until an end is wished for; a second wish ends the drain too.
+    pub(crate) async fn run(mut self, app: App, drain: Duration) -> Result<(), Failed> {
+        tokio::select! {
+            ended = app.run(self.first.told(), drain) => ended.map_err(Failed::command),
+            () = async {
+                self.second.told().await;
+                self.second.told().await;
+            } => Ok(()),
+        }
     }
 }

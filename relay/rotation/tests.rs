@@ -258,12 +258,7 @@ async fn five_hundred_readers_and_askers_make_one_flight_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_gets_a_credential_that_is_new_from_the_base_on() {
-    let bench = start([
-        Step::Session(HOUR),
-        Step::Session(HOUR),
-        Step::Fail(Cause::Denied),
-        Step::Session(HOUR),
-    ]);
+    let bench = start([Step::Session(HOUR), Step::Session(HOUR), Step::Fail(Cause::Denied)]);
     bench.pass(1).await;
     let served = bench.reader.rotate().await.unwrap();
     assert_eq!(Some(served.credential().access_key_id.to_string()), key(2));
@@ -271,10 +266,6 @@ async fn who_asks_gets_a_credential_that_is_new_from_the_base_on() {
     let failure = bench.reader.rotate().await.unwrap_err();
     assert_eq!(failure.cause, Cause::Denied);
     assert_eq!(bench.key(), key(2), "the one from before stays");
-    bench.pass(5).await;
-    let calls: Vec<_> = bench.seen.lock().unwrap().calls.iter().map(|call| call.1).collect();
-    assert_eq!(calls[2..], [Freshness::Anew, Freshness::Anew], "it is still owed");
-    assert_eq!(bench.key(), key(4));
 }
 
 #[test]

@@ -96,11 +96,13 @@ impl File {
     }
 
     async fn read(&mut self) -> Result<Credential, Failure> {
+        if let Some(before) = &mut self.under_way {
+            // What a fetch that was given up has read is old by now: only its end is waited for.
+            let _ = before.await;
+        }
         let path = self.path.clone();
-        let read = self
-            .under_way
-            .get_or_insert_with(|| spawn_blocking(move || files::read(&path, LARGEST_FILE)))
-            .await;
+        let reading = spawn_blocking(move || files::read(&path, LARGEST_FILE));
+        let read = self.under_way.insert(reading).await;
         self.under_way = None;
         let content = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         let content = content.map_err(|error| {
@@ -229,6 +231,20 @@ mod tests {
         };
         let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
         assert_eq!(source.read().await.unwrap().secret_access_key.expose(), KEY);
+        std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
+        assert_eq!(source.read().await.unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
+    }
+
+    #[tokio::test]
+    async fn what_a_fetch_that_was_given_up_has_read_is_not_given_out() {
+        let form =
+            |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"{KEY}"}}"#);
+        let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
+        let old = spawn_blocking({
+            let path = source.path.clone();
+            move || files::read(&path, LARGEST_FILE)
+        });
+        source.under_way = Some(old);
         std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
         assert_eq!(source.read().await.unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
     }

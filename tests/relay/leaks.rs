@@ -365,8 +365,7 @@ async fn in_debug_prints() {
         vec![access_token.clone()],
         &world.metrics,
     );
-    let seen =
-        credential_relay::admin::Profile { reader: reader.clone(), origin: "file".to_owned() };
+    let seen = credential_relay::admin::Profile::new(reader.clone(), "file".to_owned());
     let profiles = [("payments".parse().unwrap(), seen)].into();
     let status = credential_relay::admin::status::Status::of(
         &profiles,

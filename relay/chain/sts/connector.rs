@@ -17,6 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::sync::Mutex;
 
 use super::client::{ATTEMPT, CONNECT};
 use crate::config::Sts;
@@ -57,6 +58,8 @@ impl Trust {
 pub(super) struct Connector {
     trust: Trust,
     current: Arc<RwLock<SharedHttpConnector>>,
+    /// Held by whoever reads the CA again: a mount that hangs holds up one thread.
+    reloading: Arc<Mutex<()>>,
 }
 
 impl Connector {
@@ -64,7 +67,7 @@ impl Connector {
     /// If the CA file cannot be used.
     pub(super) fn new(trust: Trust) -> Result<Self, ClientError> {
         let current = Arc::new(RwLock::new(build(&trust)?));
-        Ok(Self { trust, current })
+        Ok(Self { trust, current, reloading: Arc::default() })
     }
 
     /// What the SDK's clients are given.
@@ -76,21 +79,25 @@ impl Connector {
     /// Reads the CA file again, for a certificate that was not accepted: the CA may have been
     /// renewed. What cannot be used changes nothing. The system's roots are read once a process.
     pub(super) async fn reload(&self) {
-        let Trust::File(path) = &self.trust else {
+        if !matches!(self.trust, Trust::File(_)) {
+            return;
+        }
+        let Self { trust, current, reloading } = self.clone();
+        let Ok(turn) = reloading.try_lock_owned() else {
             return;
         };
-        let trust = self.trust.clone();
-        let built = tokio::task::spawn_blocking(move || build(&trust)).await;
-        match built {
-            Ok(Ok(fresh)) => {
-                tracing::info!(ca_cert = %path.display(), "the CA was read again");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let reload = move || {
+            match build(&trust) {
+                Ok(fresh) => {
+                    tracing::info!(?trust, "the CA was read again");
+                    *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                Err(error) => tracing::error!(%error, "the CA from before stays in use"),
             }
-            Ok(Err(error)) => tracing::error!(%error, "the CA from before stays in use"),
-            Err(_panic) => {
-                tracing::error!("the CA could not be read again; the one from before stays");
-            }
-        }
+            drop(turn);
+        };
+        // A panic was told by its hook, and changes nothing.
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
 }
 
