@@ -116,6 +116,10 @@ impl fmt::Display for Failed {
     }
 }
 
+/// Names are looked up and files read on threads of their own, whose stacks stay resident: with
+/// tokio's 512, many profiles that start together would have a thread each.
+const BLOCKING_THREADS: usize = 16;
+
 /// Runs the command that `args` names and gives its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -145,6 +149,7 @@ fn run(command: Command) -> Result<(), Failed> {
         .map_err(|error| Failed::Setting(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| Failed::Start(format!("the runtime cannot start: {error}")))?;
     let done = runtime.block_on(async {
