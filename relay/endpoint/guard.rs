@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn an_ipv6_address_that_is_listened_on_is_a_name_too() {
         let hosts = Hosts::new("fd00:ec2::23".parse().unwrap(), &[]);
-        assert!(hosts.allow("[fd00:ec2::23]:80"));
-        assert!(hosts.allow("[FD00:EC2:0::23]"));
+        assert!(hosts.allow(b"[fd00:ec2::23]:80"));
+        assert!(hosts.allow(b"[FD00:EC2:0::23]"));
     }
 
     #[test]
