@@ -118,7 +118,7 @@ impl fmt::Display for Failed {
 
 /// Names are looked up and files read on threads of their own, whose stacks stay resident: with
 /// tokio's 512, many profiles that start together would have a thread each.
-const BLOCKING_THREADS: usize = 16;
+const BLOCKING_THREADS: usize = 8;
 
 /// Runs the command that `args` names and gives its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
