@@ -3,15 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::chain::Chain;
 use crate::chain::sts::{ClientError, Clients, Hop};
 use crate::clock::Clock;
 use crate::config;
 use crate::config::values::ProfileName;
+use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
+use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
-use crate::sources::Source;
-use crate::sources::fixed;
+use crate::sources::{Freshness, Source, fixed};
 
 /// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
 /// operation, and a little more lets its error be the one that is told.
@@ -89,6 +92,18 @@ impl Workshop {
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
     let stages = u32::try_from(settings.chain.len()).unwrap_or(u32::MAX).saturating_add(1);
     STAGE_TIMEOUT.saturating_mul(stages)
+}
+
+/// One fetch of a command that runs beside no rotation, within the time that a rotation gives it.
+///
+/// # Errors
+/// The source's own failure, or that it took too long.
+pub async fn fetch_once(
+    source: &mut dyn Source,
+    settings: &config::Profile,
+) -> Result<Credential, Failure> {
+    let late = |_| Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
+    timeout(attempt_timeout(settings), source.fetch(Freshness::Reuse)).await.map_err(late)?
 }
 
 /// Where a profile's credentials come from, in words.

@@ -3,15 +3,15 @@
 use clap::Args;
 
 use super::{ConfigArgs, Failed, print};
-use crate::app::assemble::{Workshop, attempt_timeout, origin};
+use crate::app::assemble::{Workshop, fetch_once, origin};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::config::{self, Config, load};
-use crate::failure::{Cause, Failure, Stage};
+use crate::failure::{Cause, Failure};
 use crate::metrics::Metrics;
 use crate::rotation;
-use crate::sources::{Freshness, Source};
+use crate::sources::Source;
 use crate::store::Served;
 
 #[derive(Debug, Args)]
@@ -101,11 +101,8 @@ async fn identify(
     config: &Config,
 ) -> Result<String, Failure> {
     let Made { profile, mut source, .. } = made;
-    let late = || Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
-    let fetched = tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))
-        .await
-        .map_err(|_| late())?;
-    let accepted = rotation::accept(fetched?, profile.long_lived_keys)?;
+    let fetched = fetch_once(source.as_mut(), profile).await?;
+    let accepted = rotation::accept(fetched, profile.long_lived_keys)?;
     let served = Served::new(accepted, workshop.clock.now())?;
     let credential = served.credential();
     let lifetime = match credential.remaining(workshop.clock.now()) {

@@ -9,14 +9,13 @@ use serde::Deserialize;
 
 use super::client::{self, AskError};
 use super::{ConfigArgs, Failed, Format, print};
-use crate::app::assemble::{Workshop, attempt_timeout};
+use crate::app::assemble::{Workshop, fetch_once};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::config::{Config, Profile};
 use crate::credential::{Secret, document};
 use crate::metrics::Metrics;
-use crate::sources::Freshness;
 use crate::store::Served;
 
 #[derive(Debug, Args)]
@@ -119,10 +118,8 @@ async fn fetch(name: &ProfileName, profile: &Profile) -> Result<bytes::Bytes, Fa
     let clock = Clock::system();
     let mut workshop = Workshop::new(clock.clone(), Metrics::new());
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
-    let fetched = tokio::time::timeout(attempt_timeout(profile), source.fetch(Freshness::Reuse))
+    let served = fetch_once(source.as_mut(), profile)
         .await
-        .map_err(|_| Failed::Command("the upstream did not answer in time".to_owned()))?;
-    let served = fetched
         .and_then(|credential| Served::new(credential, clock.now()))
         .map_err(Failed::command)?;
     Ok(served.body())

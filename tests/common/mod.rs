@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use credential_relay::app::assemble::Workshop;
-use credential_relay::clock::{Clock, ManualClock, Moment, TimeSource, Timestamp};
+use credential_relay::clock::{Clock, ManualClock, Timestamp};
 use credential_relay::config::environment::Environment;
 use credential_relay::config::{Config, load};
 use credential_relay::credential::Secret;
@@ -46,13 +46,7 @@ pub(crate) struct World {
 
 /// The wall clock, as the SDK that signs the requests sees it.
 pub(crate) fn wall() -> Timestamp {
-    struct Now;
-    impl TimeSource for Now {
-        fn now(&self) -> Moment {
-            Clock::system().now()
-        }
-    }
-    Now.now().wall
+    Clock::system().now().wall
 }
 
 /// Reads a configuration that must be right.
