@@ -102,6 +102,7 @@ impl Chain {
                 cause: Cause::StaleCaller,
                 stage: Stage::Hop { number, .. },
                 reason,
+                ..
             }) if self.forget_settled(number - 1) => {
                 tracing::info!(hop = number, reason, "stale caller: fetching its credentials anew");
                 self.climb().await

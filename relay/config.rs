@@ -10,6 +10,7 @@ pub mod mistakes;
 mod resolve;
 mod template;
 pub mod values;
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,11 +29,22 @@ pub struct Config {
     pub admin: Admin,
     /// The identities that are served; at least one.
     pub profiles: BTreeMap<ProfileName, Profile>,
+    /// What becomes of Vault leases and tokens when the relay ends.
+    pub leases_at_end: LeasesAtEnd,
     /// Which STS is asked where no hop says it: to identify what a profile without a chain gives.
     pub sts: Option<Sts>,
     /// What is right but should be known, such as a lifetime that was clamped; logged at start
     /// and printed by `check`.
     pub warnings: Vec<String>,
+}
+
+/// What becomes of Vault leases and tokens when the relay ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeasesAtEnd {
+    /// They are left to their end: an application may still hold the keys.
+    Left,
+    /// They are revoked: the applications have ended before the relay.
+    Revoked,
 }
 
 /// The endpoint that applications ask.
@@ -66,17 +78,43 @@ pub struct Profile {
     pub chain: Vec<Hop>,
     /// What to do where the base is served and turns out to be long-lived.
     pub long_lived_keys: LongLivedKeys,
+    /// Whether new keys of a user are tried out before they are served.
+    pub propagation: PropagationCheck,
     /// Who may ask for it.
     pub access: Access,
 }
 
 /// What to do with keys that have no session token or no expiry (endpoint-contract section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum LongLivedKeys {
     /// They are not served; so it is for every profile with a chain.
     Refused,
     /// They are served as they are: the operator said so.
     Served,
+    /// They are exchanged for a session: GetSessionToken.
+    Exchanged {
+        /// How long the session shall live: 15 min to 36 h, and no longer than the keys.
+        duration: Duration,
+        /// The STS that is asked.
+        sts: Sts,
+    },
+}
+
+/// Whether keys that were made for a user a moment ago are tried out before they are served: IAM
+/// takes seconds to know them everywhere (upstreams section 1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum PropagationCheck {
+    /// They are served at once.
+    Off,
+    /// GetCallerIdentity must succeed so often first.
+    On {
+        /// Successes in a row.
+        successes: u32,
+        /// How long to wait after the last of them.
+        settle: Duration,
+        /// The STS that is asked.
+        sts: Sts,
+    },
 }
 
 /// Where base credentials come from.
@@ -90,6 +128,29 @@ pub enum Source {
         /// Its path.
         path: PathBuf,
     },
+    /// Vault's AWS secrets engine.
+    Vault(vault::VaultSource),
+}
+
+/// How an upstream's TLS is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// Roots in the place of the system's, PEM.
+    pub ca_cert: Option<PathBuf>,
+    /// What the relay shows of itself.
+    pub client: Option<ClientCertificate>,
+    /// The name that the certificate must have, and that is asked for, in the place of the
+    /// address's host.
+    pub server_name: Option<String>,
+}
+
+/// A client certificate: two PEM files, read again when either changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCertificate {
+    /// The certificate, with those between it and the root.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// One AssumeRole. Every template is filled in and every bound is checked.

@@ -170,6 +170,16 @@ pub enum Principal {
     Unknown,
 }
 
+/// Whether AWS knows the keys everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Keys of a session, which are known at once, or keys that are old.
+    Done,
+    /// Keys that were made for a user, or may have been, a moment ago: IAM takes seconds to know
+    /// them everywhere (upstreams section 1).
+    Pending,
+}
+
 /// One set of AWS keys.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -183,6 +193,8 @@ pub struct Credential {
     pub validity: Validity,
     /// Who they are.
     pub principal: Principal,
+    /// Whether AWS knows them everywhere.
+    pub propagation: Propagation,
 }
 
 impl Credential {
@@ -224,6 +236,7 @@ pub(crate) mod fixtures {
             session: Session::Token(Secret::new(format!("session-token-of-test-{n}"))),
             validity: Validity::Until(Lifetime::from_request(started, lifetime, None)),
             principal: Principal::Unknown,
+            propagation: Propagation::Done,
         }
     }
 }

@@ -109,6 +109,20 @@ impl fmt::Display for Stage {
     }
 }
 
+/// What an operator does about a failure: for `check --connect` and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// What the cause alone says.
+    ByCause,
+    /// More is known than the cause.
+    Known {
+        /// What failed: an address, TLS, a login, a policy, an engine, AWS…
+        layer: &'static str,
+        /// What would be right.
+        fix: &'static str,
+    },
+}
+
 /// One failed fetch. Its reason is already scrubbed: every text of an upstream goes through
 /// [`crate::credential::scrub`] before it gets here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,12 +133,19 @@ pub struct Failure {
     pub stage: Stage,
     /// In words for a log or a client, without any secret.
     pub reason: String,
+    /// What to do about it.
+    pub advice: Advice,
 }
 
 impl Failure {
     /// A failure with its reason, which must hold no secret.
     pub fn new(cause: Cause, stage: Stage, reason: impl Into<String>) -> Self {
-        Self { cause, stage, reason: reason.into() }
+        Self { cause, stage, reason: reason.into(), advice: Advice::ByCause }
+    }
+
+    /// The same, where it is known what would be right.
+    pub fn advised(self, layer: &'static str, fix: &'static str) -> Self {
+        Self { advice: Advice::Known { layer, fix }, ..self }
     }
 }
 

@@ -101,7 +101,7 @@ impl Rotation {
             )),
         };
         fetched
-            .and_then(|credential| accept(credential, self.long_lived_keys))
+            .and_then(|credential| accept(credential, &self.long_lived_keys))
             .and_then(|credential| Served::new(credential, self.clock.now()))
             .map(Arc::new)
             .map_err(Arc::new)
@@ -202,7 +202,7 @@ impl Rotation {
 ///
 /// # Errors
 /// If it does.
-pub fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Credential, Failure> {
+pub fn accept(credential: Credential, long_lived: &LongLivedKeys) -> Result<Credential, Failure> {
     let lacks = match (&credential.session, &credential.validity) {
         (Session::Token(_), Validity::Until(_)) => return Ok(credential),
         (Session::None, _) => "session token",
@@ -210,7 +210,7 @@ pub fn accept(credential: Credential, long_lived: LongLivedKeys) -> Result<Crede
     };
     match long_lived {
         LongLivedKeys::Served => Ok(credential),
-        LongLivedKeys::Refused => Err(Failure::new(
+        LongLivedKeys::Refused | LongLivedKeys::Exchanged { .. } => Err(Failure::new(
             Cause::Misconfigured,
             Stage::Relay,
             format!(

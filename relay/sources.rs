@@ -4,7 +4,7 @@ pub mod fixed;
 
 use std::pin::Pin;
 
-use crate::credential::Credential;
+use crate::credential::{AccessKeyId, Credential};
 use crate::failure::Failure;
 
 /// What a fetch may fall back on.
@@ -20,6 +20,9 @@ pub enum Freshness {
 /// The answer of a fetch that is under way.
 pub type Fetch<'a> = Pin<Box<dyn Future<Output = Result<Credential, Failure>> + Send + 'a>>;
 
+/// A wait for keys that may be dead.
+pub type Suspect<'a> = Pin<Box<dyn Future<Output = AccessKeyId> + Send + 'a>>;
+
 /// Gives credentials. A chain is one too, over its base.
 ///
 /// `fetch` takes `&mut self`, so one flight at a time is a matter of types. What several sources
@@ -34,4 +37,10 @@ pub trait Source: Send {
     /// # Errors
     /// A [`Failure`] that says what to do next, with a reason that holds no secret.
     fn fetch(&mut self, freshness: Freshness) -> Fetch<'_>;
+
+    /// Waits until it is learnt that keys which were given may have died before their time, and
+    /// says which: each is told once. Most keys die at their time alone. It must be safe to drop.
+    fn suspect(&mut self) -> Suspect<'_> {
+        Box::pin(std::future::pending())
+    }
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use credential_relay::clock::{Moment, TimeSource};
-use credential_relay::credential::{Credential, Principal, Session, Validity};
+use credential_relay::credential::{Credential, Principal, Propagation, Session, Validity};
 use credential_relay::failure::Cause;
 use harness::{Answer, Client, Log, Relay, TOKENS, assert_no_secret, session};
 use serde::Deserialize;
@@ -306,6 +306,7 @@ fn prepare(relay: &Relay, state: &str) -> Option<Change> {
             session: Session::None,
             validity: Validity::Unlimited,
             principal: Principal::Unknown,
+            propagation: Propagation::Done,
             ..session(start, HOUR)
         }),
         "unreachable" => relay.report(Cause::Unreachable),

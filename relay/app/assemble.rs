@@ -84,6 +84,7 @@ impl Workshop {
             config::Source::File { path } => {
                 Box::new(fixed::File::new(path.clone(), self.clock.clone()))
             }
+            config::Source::Vault(_) => Box::new(fixed::Environment::new(|_| None)),
         }
     }
 }
@@ -111,6 +112,7 @@ pub fn origin(settings: &config::Profile) -> String {
     let base = match &settings.source {
         config::Source::Environment => "environment",
         config::Source::File { .. } => "file",
+        config::Source::Vault(_) => "vault",
     };
     match settings.chain.last() {
         None => base.to_owned(),

@@ -101,7 +101,7 @@ impl Profiles {
             rotation: Rotation {
                 profile: name.clone(),
                 source,
-                long_lived_keys: settings.long_lived_keys,
+                long_lived_keys: settings.long_lived_keys.clone(),
                 publisher,
                 metrics: metrics.profile(name),
                 attempt_timeout: assemble::attempt_timeout(settings),

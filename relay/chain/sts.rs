@@ -12,7 +12,7 @@ use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::config;
-use crate::credential::{Credential, Lifetime, Principal, Secret, Session, Validity};
+use crate::credential::{Credential, Lifetime, Principal, Propagation, Secret, Session, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 
@@ -169,6 +169,7 @@ impl Hop {
             session: Session::Token(Secret::new(keys.session_token)),
             validity: Validity::Until(Lifetime::from_request(started, asked, Some(expiration))),
             principal: Principal::Role(self.settings.role_arn.clone()),
+            propagation: Propagation::Done,
         })
     }
 

@@ -102,7 +102,7 @@ async fn identify(
 ) -> Result<String, Failure> {
     let Made { profile, mut source, .. } = made;
     let fetched = fetch_once(source.as_mut(), profile).await?;
-    let accepted = rotation::accept(fetched, profile.long_lived_keys)?;
+    let accepted = rotation::accept(fetched, &profile.long_lived_keys)?;
     let served = Served::new(accepted, workshop.clock.now())?;
     let credential = served.credential();
     let lifetime = match credential.remaining(workshop.clock.now()) {

@@ -15,7 +15,9 @@ use super::document::{Document, ProfileDocument};
 use super::environment::{Environment, Origins};
 use super::mistakes::{Mistake, Mistakes, Place, shape};
 use super::values::{self, ProfileName};
-use super::{Access, Admin, Config, Endpoint, LongLivedKeys, Profile, Source};
+use super::{
+    Access, Admin, Config, Endpoint, LeasesAtEnd, LongLivedKeys, Profile, PropagationCheck, Source,
+};
 use sts::Defaults;
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
@@ -80,6 +82,7 @@ impl Resolver<'_> {
             endpoint,
             admin: admin?,
             profiles,
+            leases_at_end: LeasesAtEnd::Left,
             sts: defaults.everywhere(),
             warnings: Vec::new(),
         })
@@ -248,6 +251,7 @@ impl Resolver<'_> {
             source: source?,
             chain: chain?,
             long_lived_keys,
+            propagation: PropagationCheck::Off,
             access: Access { token_file: token_file? },
         })
     }

@@ -59,8 +59,10 @@ macro_rules! text {
 }
 
 mod policy;
+mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
+pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 
 /// A profile's name: it stands in a URL path, a metric label and a file path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,15 +195,7 @@ impl StsEndpoint {
     /// Whether what is sent stays unread on its way: by TLS, or because it never leaves this
     /// machine (or its link, where metadata services live).
     pub fn is_private(&self) -> bool {
-        // It was read once already, so the parts are there.
-        let Ok(uri) = self.0.parse::<Uri>() else {
-            return false;
-        };
-        uri.scheme_str() == Some("https")
-            || uri.host().is_some_and(|host| {
-                let literal = host.trim_start_matches('[').trim_end_matches(']');
-                host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_near)
-            })
+        is_private(&self.0)
     }
 }
 
@@ -209,25 +203,43 @@ impl FromStr for StsEndpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const RIGHT: &str = "write https://<host> or https://<host>:<port>";
-        let uri: Uri = text.parse().map_err(|_| format!("not a URL; {RIGHT}"))?;
-        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(format!("neither an http nor an https URL; {RIGHT}"));
-        };
-        if authority.as_str().contains('@') {
-            return Err(format!("a user or a password cannot stand in it; {RIGHT}"));
-        }
-        if uri.query().is_some() || text.contains('#') {
-            return Err(format!("a query or a fragment cannot stand in it; {RIGHT}"));
-        }
-        let rest = authority.as_str().strip_prefix(authority.host());
-        if authority.host().is_empty()
-            || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0)
-        {
-            return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
-        }
+        http_url(text)?;
         Ok(Self(text.into()))
     }
+}
+
+/// Checks that a text is an absolute http or https URL with nothing but a host, a port and a path.
+fn http_url(text: &str) -> Result<(), String> {
+    const RIGHT: &str = "write https://<host> or https://<host>:<port>";
+    let uri: Uri = text.parse().map_err(|_| format!("not a URL; {RIGHT}"))?;
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(format!("neither an http nor an https URL; {RIGHT}"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(format!("a user or a password cannot stand in it; {RIGHT}"));
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err(format!("a query or a fragment cannot stand in it; {RIGHT}"));
+    }
+    let rest = authority.as_str().strip_prefix(authority.host());
+    if authority.host().is_empty() || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0) {
+        return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
+    }
+    Ok(())
+}
+
+/// Whether what is sent to a URL stays unread on its way: by TLS, or because it never leaves this
+/// machine (or its link, where metadata services live).
+fn is_private(url: &str) -> bool {
+    // It was read once already, so the parts are there.
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    uri.scheme_str() == Some("https")
+        || uri.host().is_some_and(|host| {
+            let literal = host.trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_near)
+        })
 }
 
 /// Whether an address cannot be reached from beyond this machine and its link.

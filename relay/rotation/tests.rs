@@ -272,12 +272,12 @@ async fn who_asks_gets_a_credential_that_is_new_from_the_base_on() {
 fn keys_that_break_sdks_are_served_only_where_it_was_asked_for() {
     let now = Moment { wall: Timestamp::from_secs(1), boot: Duration::ZERO };
     let session = fixtures::session(1, now, HOUR);
-    assert!(accept(session.clone(), LongLivedKeys::Refused).is_ok());
+    assert!(accept(session.clone(), &LongLivedKeys::Refused).is_ok());
     let endless = Credential { validity: Validity::Unlimited, ..session.clone() };
     let bare = Credential { session: Session::None, ..session };
     for (keys, lacks) in [(endless, "no expiry"), (bare, "no session token")] {
-        assert!(accept(keys.clone(), LongLivedKeys::Served).is_ok());
-        let failure = accept(keys, LongLivedKeys::Refused).unwrap_err();
+        assert!(accept(keys.clone(), &LongLivedKeys::Served).is_ok());
+        let failure = accept(keys, &LongLivedKeys::Refused).unwrap_err();
         assert!(failure.reason.contains(lacks), "{failure}");
         assert_eq!(failure.cause, Cause::Misconfigured);
     }

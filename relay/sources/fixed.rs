@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use super::{Fetch, Freshness, Source};
 use crate::clock::{Clock, Timestamp};
 use crate::credential::{
-    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Secret, Session, Validity,
+    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Propagation, Secret, Session,
+    Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
 use crate::files;
@@ -52,6 +53,7 @@ impl Environment {
             }),
             validity: Validity::Unlimited,
             principal: Principal::Unknown,
+            propagation: Propagation::Done,
         })
     }
 }
@@ -157,6 +159,7 @@ impl File {
             },
             validity,
             principal: Principal::Unknown,
+            propagation: Propagation::Done,
         };
         if credential.usable(now) {
             Ok(credential)

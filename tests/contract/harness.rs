@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use credential_relay::clock::{ManualClock, Moment, TimeSource, Timestamp};
 use credential_relay::config;
-use credential_relay::credential::{Credential, Lifetime, Principal, Secret, Session, Validity};
+use credential_relay::credential::{
+    Credential, Lifetime, Principal, Propagation, Secret, Session, Validity,
+};
 use credential_relay::endpoint::{self, Directory, Profile};
 use credential_relay::failure::{Cause, Failure, Stage};
 use credential_relay::metrics::Metrics;
@@ -59,6 +61,7 @@ pub(crate) fn session(issued: Moment, lifetime: Duration) -> Credential {
         session: Session::Token(Secret::new(SESSION_TOKEN.to_owned())),
         validity: Validity::Until(Lifetime::from_request(issued, lifetime, None)),
         principal: Principal::Role("arn:aws:iam::111122223333:role/hub".parse().unwrap()),
+        propagation: Propagation::Done,
     }
 }
 
