@@ -18,7 +18,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["clock", "config", "failure"]),
     ("schedule", &["clock", "credential"]),
     ("shutdown", &[]),
-    ("sources", &["arn", "clock", "config", "credential", "failure", "files", "metrics"]),
+    ("transport", &["config", "files"]),
+    (
+        "sources",
+        &["arn", "clock", "config", "credential", "failure", "files", "metrics", "transport"],
+    ),
     (
         "chain",
         &[
@@ -31,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "schedule",
             "sources",
+            "transport",
         ],
     ),
     (
@@ -56,14 +61,15 @@ const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_sdk_sts", &["chain", "sources"]),
     ("aws_credential_types", &["chain", "sources"]),
-    ("aws_smithy_http_client", &["chain", "sources"]),
     ("aws_smithy_runtime_api", &["chain", "sources"]),
     ("aws_smithy_types", &["chain", "sources"]),
     ("vaultrs", &["sources"]),
-    ("rustls", &["chain", "sources"]),
+    ("rustify", &["sources"]),
+    ("rustls", &["transport"]),
+    ("hyper_rustls", &["transport"]),
     // In config for its URLs alone.
-    ("hyper", &["listener", "endpoint", "admin", "cli", "config", "dev"]),
-    ("tower", &["listener", "endpoint", "admin", "dev"]),
+    ("hyper", &["transport", "listener", "endpoint", "admin", "cli", "config", "dev"]),
+    ("tower", &["transport", "listener", "endpoint", "admin", "dev"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),
     ("schemars", &["config"]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::chain::Chain;
-use crate::chain::sts::{ClientError, Clients, Hop};
+use crate::chain::sts::{Clients, Hop};
 use crate::clock::Clock;
 use crate::config;
 use crate::config::values::ProfileName;
@@ -15,6 +15,7 @@ use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::sources::{Freshness, Source, fixed};
+use crate::transport::{TlsError, Transports};
 
 /// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
 /// operation, and a little more lets its error be the one that is told.
@@ -28,6 +29,8 @@ pub struct Workshop {
     pub metrics: Metrics,
     /// STS clients, shared by all profiles.
     pub clients: Clients,
+    /// What they and the sources send by.
+    pub transports: Transports,
 }
 
 /// Why a profile could not be made.
@@ -35,15 +38,22 @@ pub struct Workshop {
 pub enum AssembleError {
     /// The access token's file.
     Token(ProfileName, TokenFileError),
-    /// An STS client.
-    Client(ProfileName, ClientError),
+    /// The TLS of an upstream.
+    Tls {
+        /// The profile.
+        profile: ProfileName,
+        /// The settings that it comes from: `sts` or `vault`.
+        of: &'static str,
+        /// What is wrong with them.
+        error: TlsError,
+    },
 }
 
 impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(profile, error) => write!(f, "profiles.{profile}: {error}"),
-            Self::Client(profile, error) => write!(f, "profiles.{profile}: {error}"),
+            Self::Tls { profile, of, error } => write!(f, "profiles.{profile}: {of}.{error}"),
         }
     }
 }
@@ -53,7 +63,7 @@ impl std::error::Error for AssembleError {}
 impl Workshop {
     /// A workshop without clients yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics, clients: Clients::new() }
+        Self { clock, metrics, clients: Clients::new(), transports: Transports::default() }
     }
 
     /// The source of a profile, with its chain.
@@ -70,9 +80,11 @@ impl Workshop {
             .chain
             .iter()
             .enumerate()
-            .map(|(place, hop)| Hop::new(hop, place + 1, &mut self.clients, metrics.clone()))
+            .map(|(place, hop)| {
+                Hop::new(hop, place + 1, &mut self.clients, &mut self.transports, metrics.clone())
+            })
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| AssembleError::Client(name.clone(), error))?;
+            .map_err(|error| AssembleError::Tls { profile: name.clone(), of: "sts", error })?;
         Ok(Box::new(Chain::new(self.base(&settings.source), hops, self.clock.clone())))
     }
 

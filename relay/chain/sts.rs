@@ -15,10 +15,10 @@ use crate::config;
 use crate::credential::{Credential, Lifetime, Principal, Propagation, Secret, Session, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
+use crate::transport::{TlsError, Transports};
 
 use client::Shared;
 pub use client::{CallerIdentity, Clients};
-pub use connector::ClientError;
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
 const CHAINED: Duration = Duration::from_secs(3600);
@@ -46,9 +46,10 @@ impl Hop {
         settings: &config::Hop,
         number: usize,
         clients: &mut Clients,
+        transports: &mut Transports,
         metrics: ProfileMetrics,
-    ) -> Result<Self, ClientError> {
-        let sts = clients.get(&settings.sts)?;
+    ) -> Result<Self, TlsError> {
+        let sts = clients.get(&settings.sts, transports)?;
         Ok(Self { settings: settings.clone(), number, sts, metrics, lifetime_told: false })
     }
 
@@ -98,9 +99,6 @@ impl Hop {
             Ok(output) => self.read(output, started),
             Err(error) => {
                 let (cause, reason) = errors::explain(&error, caller);
-                if cause == Cause::Tls {
-                    self.sts.connector.reload().await;
-                }
                 Err(Failure::new(cause, self.stage(), reason))
             }
         };

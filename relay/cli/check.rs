@@ -116,7 +116,7 @@ async fn identify(
             credential.access_key_id
         ));
     };
-    let identity = workshop.clients.identify(sts, credential).await?;
+    let identity = workshop.clients.identify(sts, &mut workshop.transports, credential).await?;
     Ok(format!("{} is {}, {lifetime}", credential.access_key_id, identity.arn))
 }
 

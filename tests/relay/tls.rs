@@ -138,7 +138,6 @@ async fn a_ca_that_was_renewed_is_read_again_without_a_restart() {
     fs::write(world.path("ca.pem"), "half a certificate").unwrap();
     assert_eq!(relay.place.rotate("payments").await.json()["cause"], "tls");
     fs::write(world.path("ca.pem"), second.pem()).unwrap();
-    assert_eq!(relay.place.rotate("payments").await.json()["cause"], "tls", "it is read then");
     let rotated = relay.place.rotate("payments").await;
     assert_eq!(rotated.status, 200, "{rotated:?}");
     assert_ne!(relay.place.credential(&world, "payments").await.key_id(), held);

@@ -1,7 +1,5 @@
-//! STS clients: one for each region, endpoint and CA that is in use, over one HTTP connector for
-//! each CA, so that roots are parsed once and a profile more costs next to nothing.
+//! STS clients: one for each region, endpoint and CA that is in use, over the shared transports.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +12,13 @@ use aws_sdk_sts::config::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::connector::{ClientError, Connector, Trust};
-use super::errors;
-use crate::config::Sts;
+use super::{connector, errors};
+use crate::config::{Sts, Tls};
 use crate::credential::{Credential, Session};
 use crate::failure::{Cause, Failure, Stage};
+use crate::transport::{Security, TlsError, Transport, Transports};
 
 /// The SDK's default has no read timeout; upstreams section 4 gives these.
-pub(super) const CONNECT: Duration = Duration::from_secs(3);
 pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 const OPERATION: Duration = Duration::from_secs(15);
 const ATTEMPTS: u32 = 3;
@@ -33,7 +30,6 @@ const CALLS_AT_ONCE: usize = 8;
 /// The clients that are in use.
 #[derive(Default)]
 pub struct Clients {
-    connectors: HashMap<Trust, Connector>,
     clients: Vec<(Sts, Shared)>,
 }
 
@@ -42,7 +38,6 @@ pub struct Clients {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) client: Client,
-    pub(super) connector: Connector,
     turns: Arc<Semaphore>,
 }
 
@@ -73,14 +68,18 @@ impl Clients {
     ///
     /// # Errors
     /// If the CA file cannot be used.
-    pub(super) fn get(&mut self, settings: &Sts) -> Result<Shared, ClientError> {
+    pub(super) fn get(
+        &mut self,
+        settings: &Sts,
+        transports: &mut Transports,
+    ) -> Result<Shared, TlsError> {
         if let Some((_, shared)) = self.clients.iter().find(|(known, _)| known == settings) {
             return Ok(shared.clone());
         }
-        let connector = self.connector(settings)?;
-        let client = Client::from_conf(configure(settings, &connector));
+        let transport = transports.get(security(settings))?;
+        let client = Client::from_conf(configure(settings, transport));
         let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
-        let shared = Shared { client, connector, turns };
+        let shared = Shared { client, turns };
         self.clients.push((settings.clone(), shared.clone()));
         Ok(shared)
     }
@@ -92,11 +91,13 @@ impl Clients {
     pub async fn identify(
         &mut self,
         settings: &Sts,
+        transports: &mut Transports,
         credential: &Credential,
     ) -> Result<CallerIdentity, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Relay, reason);
-        let Shared { client, .. } =
-            self.get(settings).map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
+        let Shared { client, .. } = self
+            .get(settings, transports)
+            .map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
         let call = client.get_caller_identity().customize().config_override(signed_by(credential));
         match call.send().await {
             Ok(said) => Ok(CallerIdentity {
@@ -109,23 +110,22 @@ impl Clients {
             }
         }
     }
+}
 
-    fn connector(&mut self, settings: &Sts) -> Result<Connector, ClientError> {
-        let trust = Trust::of(settings);
-        if let Some(shared) = self.connectors.get(&trust) {
-            return Ok(shared.clone());
+fn security(settings: &Sts) -> Security {
+    match &settings.endpoint {
+        Some(endpoint) if endpoint.is_plain() => Security::Plain,
+        Some(_) | None => {
+            Security::Tls(Tls { ca_cert: settings.ca_cert.clone(), ..Tls::default() })
         }
-        let made = Connector::new(trust.clone())?;
-        self.connectors.insert(trust, made.clone());
-        Ok(made)
     }
 }
 
-fn configure(settings: &Sts, connector: &Connector) -> Config {
+fn configure(settings: &Sts, transport: Transport) -> Config {
     let mut builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(settings.region.as_str().to_owned()))
-        .http_client(connector.http_client())
+        .http_client(connector::http_client(transport))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -142,11 +142,7 @@ fn configure(settings: &Sts, connector: &Connector) -> Config {
 }
 
 fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
-        .build()
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
 }
 
 /// What a call must have in the place of the client's own configuration to be signed by `caller`.

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::credential::{Credential, scrub};
 use crate::failure::Cause;
+use crate::transport::SendError;
 
 /// The class of an error and its text without secrets: nothing of `caller`'s, and none of the
 /// canonical request that SignatureDoesNotMatch quotes.
@@ -39,8 +40,11 @@ where
         SdkError::TimeoutError(_) => (Cause::Unreachable, "STS did not answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) => {
-                let cause = if is_tls(connector) { Cause::Tls } else { Cause::Unreachable };
-                (cause, format!("STS could not be reached: {}", root_of(connector)))
+                let sent = connector.source().and_then(|error| error.downcast_ref::<SendError>());
+                let tls = sent.is_some_and(SendError::is_tls);
+                let why = sent.map_or_else(|| root_of(connector), SendError::to_string);
+                let cause = if tls { Cause::Tls } else { Cause::Unreachable };
+                (cause, format!("STS could not be reached: {why}"))
             }
             None => (Cause::Unreachable, "STS could not be reached".to_owned()),
         },
@@ -88,23 +92,6 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
 /// The seconds of a Retry-After; its other form, a date, is not used by STS.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.headers().get("retry-after")?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Whether TLS failed somewhere below. An `io::Error` hides the error that it was made of from
-/// `source()`, so it is looked into.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref())
-            .map(|inner| inner as &(dyn Error + 'static));
-        if error.is::<rustls::Error>() || inner.is_some_and(is_tls) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// The innermost error's text: those around it say only that something failed.

@@ -1,0 +1,207 @@
+//! The HTTP client by which every upstream is asked: its roots and client certificate, proxies,
+//! timeouts, and an end to every answer.
+//!
+//! One [`Transport`] stands for one set of TLS settings. It is shared by all who have equal ones, so
+//! that roots are parsed once and a further upstream costs next to nothing.
+
+mod route;
+mod tls;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::config::Tls;
+use route::Route;
+pub use tls::TlsError;
+
+/// A connection that cannot be made within this time will hardly be made at all (upstreams
+/// section 4).
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// The calls of one fetch follow each other at once, and the next rotation is half an hour away: a
+/// connection that is kept for longer only takes memory, some 20 kB each.
+const POOL_IDLE: Duration = Duration::from_secs(5);
+const POOL_CONNECTIONS: usize = 2;
+
+/// Answers of STS and of Vault have a few kilobytes; one without end is not read into memory.
+const LARGEST_ANSWER: usize = 256 << 10;
+
+/// Whether TLS is spoken, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// Plain http: to this machine, or where the operator allowed it. No proxy is asked.
+    Plain,
+    /// TLS.
+    Tls(Tls),
+}
+
+/// The transports that are in use.
+#[derive(Debug, Default)]
+pub struct Transports(HashMap<Security, Transport>);
+
+impl Transports {
+    /// The transport for these settings; one that exists is shared.
+    ///
+    /// # Errors
+    /// If a file of the TLS settings cannot be used.
+    pub fn get(&mut self, security: Security) -> Result<Transport, TlsError> {
+        if let Some(shared) = self.0.get(&security) {
+            return Ok(shared.clone());
+        }
+        let made = Transport::new(security.clone())?;
+        self.0.insert(security, made.clone());
+        Ok(made)
+    }
+}
+
+/// Sends requests over TLS or plain http. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    security: Security,
+    current: Arc<RwLock<Client<Route, Full<Bytes>>>>,
+    /// Held by whoever reads the files again: a mount that hangs holds up one thread.
+    reloading: Arc<Mutex<()>>,
+}
+
+impl Transport {
+    fn new(security: Security) -> Result<Self, TlsError> {
+        let current = Arc::new(RwLock::new(build(&security)?));
+        Ok(Self { security, current, reloading: Arc::default() })
+    }
+
+    /// Sends a request and reads the whole answer, within `limit`. Redirects are not followed.
+    ///
+    /// # Errors
+    /// If no whole answer came. A certificate that was not accepted has the CA read again.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, SendError> {
+        let client = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // On the heap for the time of the call alone: it is large, and many wait for their turn.
+        let exchange = Box::pin(async move {
+            let (head, body) = client.request(request).await.map_err(SendError::of)?.into_parts();
+            let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+            let body = body.map_err(SendError::Answer)?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        });
+        let sent = timeout(limit, exchange).await.unwrap_or(Err(SendError::Late(limit)));
+        if sent.as_ref().is_err_and(SendError::is_tls) {
+            self.reload().await;
+        }
+        sent
+    }
+
+    /// Reads the CA and the client certificate again: either may have been renewed. What cannot be
+    /// used changes nothing.
+    pub async fn reload(&self) {
+        if self.security == Security::Plain {
+            return;
+        }
+        let Self { security, current, reloading } = self.clone();
+        let Ok(turn) = reloading.try_lock_owned() else {
+            return;
+        };
+        let reload = move || {
+            match build(&security) {
+                Ok(fresh) => {
+                    tracing::info!("the CA and the client certificate were read again");
+                    *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                Err(error) => tracing::error!(%error, "the TLS files from before stay in use"),
+            }
+            drop(turn);
+        };
+        // A panic was told by its hook, and changes nothing.
+        let _ = tokio::task::spawn_blocking(reload).await;
+    }
+}
+
+fn build(security: &Security) -> Result<Client<Route, Full<Bytes>>, TlsError> {
+    let route = match security {
+        Security::Plain => Route::plain(CONNECT),
+        Security::Tls(settings) => {
+            Route::secure(CONNECT, tls::config(settings)?, tls::server_name(settings)?)
+        }
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_CONNECTIONS)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .build(route))
+}
+
+/// Why no whole answer came.
+#[derive(Debug)]
+pub enum SendError {
+    /// No connection, or it broke before an answer began.
+    Connection(Box<dyn Error + Send + Sync>),
+    /// The answer broke off, or is longer than any should be.
+    Answer(Box<dyn Error + Send + Sync>),
+    /// There was none in this time.
+    Late(Duration),
+}
+
+impl SendError {
+    fn of(error: hyper_util::client::legacy::Error) -> Self {
+        Self::Connection(error.into())
+    }
+
+    /// Whether TLS failed somewhere below.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Connection(error) | Self::Answer(error) => is_tls(error.as_ref()),
+            Self::Late(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    /// The innermost error's text: those around it say only that something failed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(error) => f.write_str(&root_of(error.as_ref())),
+            Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
+            Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+        }
+    }
+}
+
+impl Error for SendError {}
+
+/// An `io::Error` hides the error that it was made of from `source()`, so it is looked into.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref())
+            .map(|inner| inner as &(dyn Error + 'static));
+        if error.is::<rustls::Error>() || inner.is_some_and(is_tls) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn root_of(error: &(dyn Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
