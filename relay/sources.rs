@@ -1,6 +1,7 @@
 //! Sources: where a profile's base credentials come from.
 
 pub mod fixed;
+pub mod vault;
 
 use std::pin::Pin;
 

@@ -68,7 +68,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["transport"]),
     ("hyper_rustls", &["transport"]),
     // In config for its URLs alone.
-    ("hyper", &["transport", "listener", "endpoint", "admin", "cli", "config", "dev"]),
+    ("hyper", &["transport", "sources", "listener", "endpoint", "admin", "cli", "config", "dev"]),
     ("tower", &["transport", "listener", "endpoint", "admin", "dev"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),

@@ -1,0 +1,342 @@
+//! One Vault as the relay speaks to it: requests out, answers or refusals back.
+//!
+//! vaultrs gives the requests of logins and tokens. They are sent here and not by its own client,
+//! which loses an answer's headers (a redirect's address, Retry-After), reads an answer without
+//! end, and cannot ask a Vault below a path.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::{HeaderMap, Request, Response, Uri};
+use rustify::endpoint::Endpoint;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+
+use super::wire::{Answer, Errors};
+use crate::config::values::VaultNamespace;
+use crate::config::vault::Vault;
+use crate::credential::{Secret, scrub};
+use crate::metrics::ProfileMetrics;
+use crate::transport::{SendError, Transport};
+
+/// Where a node has not seen yet what another wrote (412), it is asked again this often before it
+/// counts as a failure, from 100 ms doubling to 1 s (upstreams section 6).
+const CATCHING_UP: u32 = 5;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+/// Without it a Vault Agent that listens for requests refuses them.
+const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
+
+/// What is asked of Vault: a metric's label, and words for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Login,
+    RenewToken,
+    LookUpToken,
+    RevokeToken,
+    LookUpWrapping,
+    Unwrap,
+    ReadCredentials,
+    ReadStatic,
+    RenewLease,
+    RevokeLease,
+}
+
+impl Operation {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::RenewToken => "renew_token",
+            Self::LookUpToken => "lookup_token",
+            Self::RevokeToken => "revoke_token",
+            Self::LookUpWrapping => "lookup_wrapping",
+            Self::Unwrap => "unwrap",
+            Self::ReadCredentials => "read_credentials",
+            Self::ReadStatic => "read_static_credentials",
+            Self::RenewLease => "renew_lease",
+            Self::RevokeLease => "revoke_lease",
+        }
+    }
+}
+
+/// One question.
+pub(super) struct Call<'a> {
+    pub(super) operation: Operation,
+    pub(super) namespace: &'a VaultNamespace,
+    /// What it is asked with; a login has none.
+    pub(super) token: Option<&'a Secret>,
+    /// What is sent in the request itself and must not come back in an error.
+    pub(super) secrets: &'a [&'a Secret],
+    /// Where the call is counted.
+    pub(super) metrics: &'a ProfileMetrics,
+}
+
+/// Why there is no answer of use.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) operation: Operation,
+    /// The path below `/v1/`.
+    pub(super) path: String,
+    pub(super) why: Why,
+}
+
+/// What happened instead. Every text is scrubbed.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The request could not be made of the settings; a bug.
+    NotMade(String),
+    /// No whole answer came. The request may have been carried out all the same.
+    NotSent(SendError),
+    /// Vault, or something before it, said no.
+    Status { status: u16, errors: Vec<String>, retry_after: Option<Duration> },
+    /// It was sent elsewhere, where the relay does not go.
+    Redirected { to: String, rule: &'static str },
+    /// A success that is none of Vault's: the number is its status.
+    Unreadable { status: u16, what: String },
+}
+
+/// Asks one Vault. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Client {
+    transport: Transport,
+    settings: Arc<Vault>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.settings.address)
+    }
+}
+
+impl Client {
+    pub(super) fn new(transport: Transport, settings: Arc<Vault>) -> Self {
+        Self { transport, settings }
+    }
+
+    pub(super) fn settings(&self) -> &Vault {
+        &self.settings
+    }
+
+    /// Reads the TLS files again, for a login by certificate.
+    pub(super) async fn reload(&self) {
+        self.transport.reload().await;
+    }
+
+    /// Asks and reads the answer.
+    ///
+    /// # Errors
+    /// Whatever came in the place of an answer of the kind that is wanted.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        endpoint: &impl Endpoint,
+    ) -> Result<Answer<T>, Refusal> {
+        let asked = self.ask(call, endpoint).await;
+        let result = asked.as_ref().map_or_else(|why| why.label(), |_| "success");
+        call.metrics.upstream_call("vault", call.operation.as_str(), result);
+        asked.map_err(|why| Refusal {
+            operation: call.operation,
+            path: endpoint.path().trim().trim_matches('/').to_owned(),
+            why,
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        endpoint: &impl Endpoint,
+    ) -> Result<Answer<T>, Why> {
+        let request = self.request(call, endpoint)?;
+        let answer = self.exchange(&request).await?;
+        let (status, body) = (answer.status().as_u16(), answer.body());
+        if !answer.status().is_success() {
+            return Err(refused(&answer, call));
+        }
+        if body.is_empty() {
+            // 204: what was asked for is done.
+            return Ok(Answer::empty());
+        }
+        // serde_json quotes what it did not expect, which may be a key: only the place is told.
+        serde_json::from_slice(body).map_err(|error| Why::Unreadable {
+            status,
+            what: format!("line {} column {}", error.line(), error.column()),
+        })
+    }
+
+    fn request(&self, call: &Call<'_>, endpoint: &impl Endpoint) -> Result<Request<Bytes>, Why> {
+        let base = format!("{}/v1", self.settings.address);
+        let made = endpoint.request(&base).map_err(|_| Why::NotMade(endpoint.path()))?;
+        let mut request = made.map(Bytes::from);
+        let secret = |text: &str| HeaderValue::from_str(text).ok();
+        let headers = request.headers_mut();
+        headers.insert(REQUEST, HeaderValue::from_static("true"));
+        let agent = concat!("credential-relay/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(namespace) = call.namespace.header().and_then(secret) {
+            headers.insert(NAMESPACE, namespace);
+        }
+        if let Some(token) = call.token {
+            let unfit = || Why::NotMade("the token has characters that no header can".to_owned());
+            let mut value = secret(token.expose()).ok_or_else(unfit)?;
+            value.set_sensitive(true);
+            headers.insert(TOKEN, value);
+        }
+        Ok(request)
+    }
+
+    /// Sends a request; where a node has to catch up it is asked again.
+    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Why> {
+        let mut wait = Duration::from_millis(100);
+        for _ in 1..CATCHING_UP {
+            let answer = self.exchange_once(request).await?;
+            if answer.status().as_u16() != 412 {
+                return Ok(answer);
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
+        }
+        self.exchange_once(request).await
+    }
+
+    /// Sends a request, and follows one redirect: a standby names the active node.
+    async fn exchange_once(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Why> {
+        let answer = self.send(request.clone()).await?;
+        if !answer.status().is_redirection() {
+            return Ok(answer);
+        }
+        let to = self.redirect(request.uri(), answer.headers())?;
+        let mut next = request.clone();
+        *next.uri_mut() = to;
+        let answer = self.send(next).await?;
+        if answer.status().is_redirection() {
+            let to = location(answer.headers()).unwrap_or_default();
+            return Err(Why::Redirected {
+                to,
+                rule: "one redirect is followed, and it was redirected again",
+            });
+        }
+        Ok(answer)
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Why> {
+        let request = request.map(Full::new);
+        self.transport.send(request, self.settings.timeout).await.map_err(Why::NotSent)
+    }
+
+    /// Where a redirect leads, if the token may go there.
+    fn redirect(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, Why> {
+        let to = location(headers).unwrap_or_default();
+        let refuse = |rule| Why::Redirected { to: without_query(&to), rule };
+        let uri: Uri = to.parse().map_err(|_| refuse("it names no address"))?;
+        let Some(authority) = uri.authority() else {
+            // Below the same address.
+            let mut parts = from.clone().into_parts();
+            parts.path_and_query = uri.path_and_query().cloned();
+            return Uri::from_parts(parts).map_err(|_| refuse("it names no address"));
+        };
+        if uri.scheme() != from.scheme() {
+            return Err(refuse("the scheme must stay what vault.address says"));
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        let settings = &self.settings;
+        if host == settings.address.host() || settings.redirect_hosts.contains(&host) {
+            Ok(uri)
+        } else {
+            Err(refuse(
+                "the token is not sent to another host than those of vault.address and vault.redirect_hosts",
+            ))
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    fn empty() -> Self {
+        Self {
+            lease_id: String::new(),
+            lease_duration: 0,
+            renewable: false,
+            data: None,
+            auth: None,
+        }
+    }
+}
+
+impl Why {
+    /// A metric's label.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::NotMade(_) => "internal",
+            Self::NotSent(error) if error.is_tls() => "tls",
+            Self::NotSent(_) => "unreachable",
+            Self::Status { status: 429, .. } => "throttled",
+            Self::Status { status: 400..=499, .. } | Self::Redirected { .. } => "refused",
+            Self::Status { .. } | Self::Unreadable { .. } => "transient",
+        }
+    }
+}
+
+fn location(headers: &HeaderMap) -> Option<String> {
+    headers.get(LOCATION)?.to_str().ok().map(str::to_owned)
+}
+
+fn without_query(uri: &str) -> String {
+    uri.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
+    // A proxy's page is no JSON; the status says what can be said.
+    let said: Errors = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let secrets = || call.secrets.iter().copied().chain(call.token);
+    Why::Status {
+        status: answer.status().as_u16(),
+        errors: said.errors.iter().map(|text| scrub(text, secrets())).collect(),
+        retry_after: retry_after(answer.headers()),
+    }
+}
+
+/// The seconds of a Retry-After; Vault uses no other form.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// A question that vaultrs has no type for, or one that loses what is needed.
+#[derive(Debug)]
+pub(super) struct Ask {
+    path: String,
+    method: rustify::enums::RequestMethod,
+    body: Vec<u8>,
+}
+
+impl Ask {
+    pub(super) fn get(path: String) -> Self {
+        Self { path, method: rustify::enums::RequestMethod::GET, body: Vec::new() }
+    }
+
+    pub(super) fn post(path: String, body: &serde_json::Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { path, method: rustify::enums::RequestMethod::POST, body }
+    }
+}
+
+impl Endpoint for Ask {
+    type Response = ();
+    const REQUEST_BODY_TYPE: rustify::enums::RequestType = rustify::enums::RequestType::JSON;
+    const RESPONSE_BODY_TYPE: rustify::enums::ResponseType = rustify::enums::ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    fn method(&self) -> rustify::enums::RequestMethod {
+        self.method.clone()
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, rustify::errors::ClientError> {
+        Ok(Some(self.body.clone()).filter(|body| !body.is_empty()))
+    }
+}
