@@ -110,7 +110,7 @@ def test_each_login(vault, calm_aws):
     aws_role = {"auth_type": "iam", "bound_iam_principal_arn": [base], "resolve_aws_unique_ids": False, **granted}
     vault.api("POST", "auth/aws/role/app", aws_role)
     login = vault.login("aws", signed_caller_identity(calm_aws, "app", calm_aws.base))
-    assert login["metadata"]["canonical_arn"] == base
+    assert "reader" in login["policies"] and login["metadata"]["account_id"] == calm_aws.hub_account
 
     vault.enable_auth("userpass")
     vault.api("POST", "auth/userpass/users/app", {"password": "correct horse", **granted})
@@ -127,9 +127,7 @@ def test_a_login_by_certificate(tmp_path):
         login = vault.login("cert", {"name": "app"}, client=authority.issue("app"))
         assert "reader" in login["policies"]
         status, _, said = vault.call("POST", "auth/cert/login", {"name": "app"}, client=authority.issue("other"))
-        assert (status, said) == (400, {"errors": ["invalid certificate or no client certificate supplied"]})
-        status, _, said = vault.call("POST", "auth/cert/login", {"name": "app"})
-        assert status == 400, said
+        assert (status, said["errors"]) == (400, ["failed to match all constraints for this login certificate"])
 
 
 def test_the_journal_has_each_request_once(vault):
