@@ -4,16 +4,11 @@ import http.client
 
 import pytest
 
-from moto_server import trust
-from vault_server import (
-    READ_IDENTITY,
-    Authority,
-    Issuer,
-    TokenReviews,
-    VaultServer,
-    signed_caller_identity,
-    token_digest,
-)
+from identities import Authority, Issuer, TokenReviews, signed_caller_identity
+from moto_server import policy, trust
+from vault_server import VaultServer, token_digest
+
+READ_IDENTITY = policy(Action="sts:GetCallerIdentity", Resource="*")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +75,7 @@ def test_each_login(vault, calm_aws):
     issuer = Issuer()
     reviews = TokenReviews(issuer)
     try:
-        vault.policy("reader", **{"aws/creds/app": ["update"]})
+        vault.policy("reader", {"aws/creds/app": ["update"]})
         granted = {"token_policies": ["reader"], "token_ttl": "60s"}
 
         vault.mount_kubernetes(reviews)

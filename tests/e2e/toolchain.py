@@ -199,6 +199,10 @@ def main():
     if sys.argv[1:] == ["--python"]:
         print(PARTS["python"].folder / "bin" / "python")
         return 0
+    if sys.argv[1:] == ["--vault"]:
+        PARTS["vault"].ensure()
+        print(PARTS["vault"].folder / "vault")
+        return 0
     for part in PARTS.values():
         if part.name == "vault" and os.environ.get("VAULT_BIN"):
             continue

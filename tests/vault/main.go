@@ -3,6 +3,8 @@
 //
 // It prints one JSON line when it is ready (see ready) and serves until SIGTERM or the end of its standard input.
 // Everything that it knew is lost then: a start on the same port is a Vault that came back empty.
+//
+// Vault's own licence, the Business Source License 1.1, allows this use. Nothing of it is part of what is shipped.
 package main
 
 import (
@@ -94,7 +96,7 @@ func run(o options) error {
 	front := &front{vault: started.handler}
 	failed := make(chan error, 2)
 	serve := func(listener net.Listener, handler http.Handler, secure *tls.Config) {
-		server := &http.Server{Handler: handler, TLSConfig: secure, ErrorLog: log.StandardLogger(nil)}
+		server := &http.Server{Handler: handler, TLSConfig: secure, ErrorLog: log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn})}
 		if secure != nil {
 			failed <- server.ServeTLS(listener, "", "")
 		} else {
