@@ -92,7 +92,8 @@ impl Transport {
         let client = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         // On the heap for the time of the call alone: it is large, and many wait for their turn.
         let exchange = Box::pin(async move {
-            let (head, body) = client.request(request).await.map_err(SendError::of)?.into_parts();
+            let (head, body) =
+                client.request(request).await.map_err(SendError::Connection)?.into_parts();
             let body = Limited::new(body, LARGEST_ANSWER).collect().await;
             let body = body.map_err(SendError::Answer)?.to_bytes();
             Ok(Response::from_parts(head, body))
@@ -148,7 +149,7 @@ fn build(security: &Security) -> Result<Client<Route, Full<Bytes>>, TlsError> {
 #[derive(Debug)]
 pub enum SendError {
     /// No connection, or it broke before an answer began.
-    Connection(Box<dyn Error + Send + Sync>),
+    Connection(hyper_util::client::legacy::Error),
     /// The answer broke off, or is longer than any should be.
     Answer(Box<dyn Error + Send + Sync>),
     /// There was none in this time.
@@ -156,14 +157,19 @@ pub enum SendError {
 }
 
 impl SendError {
-    fn of(error: hyper_util::client::legacy::Error) -> Self {
-        Self::Connection(error.into())
+    /// Whether the request may have reached the upstream, and have been carried out there.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Connection(error) => !error.is_connect(),
+            Self::Answer(_) | Self::Late(_) => true,
+        }
     }
 
     /// Whether TLS failed somewhere below.
     pub fn is_tls(&self) -> bool {
         match self {
-            Self::Connection(error) | Self::Answer(error) => is_tls(error.as_ref()),
+            Self::Connection(error) => is_tls(error),
+            Self::Answer(error) => is_tls(error.as_ref()),
             Self::Late(_) => false,
         }
     }
@@ -173,7 +179,7 @@ impl fmt::Display for SendError {
     /// The innermost error's text: those around it say only that something failed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connection(error) => f.write_str(&root_of(error.as_ref())),
+            Self::Connection(error) => f.write_str(&root_of(error)),
             Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
             Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
         }

@@ -14,6 +14,7 @@ use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
+use crate::sources::vault::{Use, Vaults};
 use crate::sources::{Freshness, Source, fixed};
 use crate::transport::{TlsError, Transports};
 
@@ -29,6 +30,8 @@ pub struct Workshop {
     pub metrics: Metrics,
     /// STS clients, shared by all profiles.
     pub clients: Clients,
+    /// Sessions at Vault, shared by all profiles.
+    pub vaults: Vaults,
     /// What they and the sources send by.
     pub transports: Transports,
 }
@@ -63,7 +66,13 @@ impl std::error::Error for AssembleError {}
 impl Workshop {
     /// A workshop without clients yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics, clients: Clients::new(), transports: Transports::default() }
+        Self {
+            clock,
+            metrics,
+            clients: Clients::new(),
+            vaults: Vaults::default(),
+            transports: Transports::default(),
+        }
     }
 
     /// The source of a profile, with its chain.
@@ -85,19 +94,31 @@ impl Workshop {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| AssembleError::Tls { profile: name.clone(), of: "sts", error })?;
-        Ok(Box::new(Chain::new(self.base(&settings.source), hops, self.clock.clone())))
+        let base = self.base(name, settings)?;
+        Ok(Box::new(Chain::new(base, hops, self.clock.clone())))
     }
 
-    fn base(&self, source: &config::Source) -> Box<dyn Source> {
-        match source {
+    fn base(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Box<dyn Source>, AssembleError> {
+        Ok(match &settings.source {
             config::Source::Environment => {
                 Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
             }
             config::Source::File { path } => {
                 Box::new(fixed::File::new(path.clone(), self.clock.clone()))
             }
-            config::Source::Vault(_) => Box::new(fixed::Environment::new(|_| None)),
-        }
+            config::Source::Vault(vault) => {
+                let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
+                let metrics = self.metrics.profile(name);
+                let Self { vaults, transports, clock, .. } = self;
+                vaults.source(vault, used, transports, clock, metrics).map_err(|error| {
+                    AssembleError::Tls { profile: name.clone(), of: "vault", error }
+                })?
+            }
+        })
     }
 }
 

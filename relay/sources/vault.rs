@@ -2,24 +2,77 @@
 //! which they are asked for.
 
 mod client;
+mod dynamic;
 mod errors;
+mod leases;
+mod reader;
 mod session;
+mod static_role;
 mod wire;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::clock::Clock;
-use crate::config::vault::Vault;
+use crate::config::vault::{Vault, VaultRole, VaultSource};
+use crate::metrics::ProfileMetrics;
+use crate::sources::Source;
 use crate::transport::{Security, TlsError, Transports};
 
 use client::Client;
+pub use dynamic::Use;
+use dynamic::{Dynamic, Role};
+use leases::Leases;
+use reader::Reader;
 use session::Session;
+use static_role::StaticRole;
 
 /// The sessions that are in use: profiles with equal settings share one.
-#[derive(Debug, Default)]
-pub struct Vaults(Vec<(Arc<Vault>, Arc<Session>)>);
+#[derive(Clone, Debug, Default)]
+pub struct Vaults {
+    sessions: Vec<(Arc<Vault>, Arc<Session>)>,
+    leases: Leases,
+}
 
 impl Vaults {
+    /// The source of one profile.
+    ///
+    /// # Errors
+    /// If a file of the TLS settings cannot be used.
+    pub fn source(
+        &mut self,
+        settings: &VaultSource,
+        used: Use,
+        transports: &mut Transports,
+        clock: &Clock,
+        metrics: ProfileMetrics,
+    ) -> Result<Box<dyn Source>, TlsError> {
+        let reader = Reader {
+            session: self.session(&settings.vault, transports, clock)?,
+            namespace: settings.namespace.clone(),
+            leases: self.leases.clone(),
+            clock: clock.clone(),
+            metrics,
+        };
+        let mount = settings.mount.clone();
+        Ok(match settings.role.clone() {
+            VaultRole::Dynamic { name, ttl, role_arn, session_name, credential_type } => {
+                let declared = credential_type;
+                let role = Role { mount, name, ttl, role_arn, session_name, declared, used };
+                Box::new(Dynamic::new(reader, role))
+            }
+            VaultRole::Static { name } => Box::new(StaticRole::new(reader, mount, name)),
+        })
+    }
+
+    /// Revokes what lives: the relay ends, and nobody holds its keys any more. The caller bounds
+    /// it.
+    pub async fn revoke(&self) {
+        let sessions = self.sessions.iter().map(|(_, session)| session.end());
+        tokio::join!(join_all(sessions), self.leases.revoke_with_foreign_tokens());
+    }
+
     /// The session for these settings; one that exists is shared.
     fn session(
         &mut self,
@@ -27,7 +80,7 @@ impl Vaults {
         transports: &mut Transports,
         clock: &Clock,
     ) -> Result<Arc<Session>, TlsError> {
-        if let Some((_, shared)) = self.0.iter().find(|(known, _)| known == settings) {
+        if let Some((_, shared)) = self.sessions.iter().find(|(known, _)| known == settings) {
             return Ok(Arc::clone(shared));
         }
         let security = match settings.address.is_plain() {
@@ -36,7 +89,7 @@ impl Vaults {
         };
         let client = Client::new(transports.get(security)?, Arc::clone(settings));
         let session = Arc::new(Session::new(client, clock.clone()));
-        self.0.push((Arc::clone(settings), Arc::clone(&session)));
+        self.sessions.push((Arc::clone(settings), Arc::clone(&session)));
         Ok(session)
     }
 }

@@ -266,6 +266,21 @@ impl<T> Answer<T> {
     }
 }
 
+impl Refusal {
+    /// Whether Vault may have done what was asked and only its answer is lost.
+    pub(super) fn may_have_been_carried_out(&self) -> bool {
+        match &self.why {
+            Why::NotSent(error) => error.may_have_arrived(),
+            // A load balancer's own words.
+            Why::Status { status, errors, .. } => {
+                *status == 504 || (*status == 502 && errors.is_empty())
+            }
+            Why::Unreadable { .. } => true,
+            Why::NotMade(_) | Why::Redirected { .. } => false,
+        }
+    }
+}
+
 impl Why {
     /// A metric's label.
     fn label(&self) -> &'static str {

@@ -43,6 +43,11 @@ impl Token {
         End::Never
     }
 
+    /// Whether the relay logged in for it, so that nobody else uses it.
+    pub(super) fn is_ours(&self) -> bool {
+        true
+    }
+
     /// Whether Vault was found to have revoked it.
     pub(super) fn is_revoked(&self) -> bool {
         false
