@@ -10,6 +10,7 @@ use crate::chain::sts::{ClientError, Clients, Hop};
 use crate::clock::Clock;
 use crate::config;
 use crate::config::values::ProfileName;
+use crate::config::vault::{VaultRole, VaultSource};
 use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
@@ -110,12 +111,18 @@ pub async fn fetch_once(
 /// Where a profile's credentials come from, in words.
 pub fn origin(settings: &config::Profile) -> String {
     let base = match &settings.source {
-        config::Source::Environment => "environment",
-        config::Source::File { .. } => "file",
-        config::Source::Vault(_) => "vault",
+        config::Source::Environment => "environment".to_owned(),
+        config::Source::File { .. } => "file".to_owned(),
+        config::Source::Vault(VaultSource { mount, role, .. }) => match role {
+            VaultRole::Dynamic { name, .. } => format!("vault {mount}/{name}"),
+            VaultRole::Static { name } => format!("vault {mount}/{name} (static)"),
+        },
     };
     match settings.chain.last() {
-        None => base.to_owned(),
+        None if matches!(settings.long_lived_keys, config::LongLivedKeys::Exchanged { .. }) => {
+            format!("{base} -> GetSessionToken")
+        }
+        None => base,
         Some(last) => format!("{base} -> {} hop(s) -> {}", settings.chain.len(), last.role_arn),
     }
 }
