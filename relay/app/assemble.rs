@@ -126,3 +126,34 @@ pub fn origin(settings: &config::Profile) -> String {
         Some(last) => format!("{base} -> {} hop(s) -> {}", settings.chain.len(), last.role_arn),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::Environment;
+    use crate::config::load;
+
+    #[test]
+    fn an_origin_says_which_role_of_which_mount() {
+        let text = "
+sts: { region: eu-west-1 }
+vault: { address: 'https://vault', auth: { kubernetes: { role: relay } } }
+profiles:
+  file: { source: { file: { path: /keys.json } } }
+  static: { source: { vault: { static_role: legacy } }, serve_long_lived_keys: true }
+  exchanged: { source: { vault: { mount: team/aws, role: batch } }, get_session_token: {} }
+  chained:
+    source: { vault: { role: payments } }
+    chain: [{ role_arn: 'arn:aws:iam::111122223333:role/hub' }]
+";
+        let config = load::parse(text, &Environment::default()).unwrap();
+        for (name, words) in [
+            ("file", "file"),
+            ("static", "vault aws/legacy (static)"),
+            ("exchanged", "vault team/aws/batch -> GetSessionToken"),
+            ("chained", "vault aws/payments -> 1 hop(s) -> arn:aws:iam::111122223333:role/hub"),
+        ] {
+            assert_eq!(origin(&config.profiles[name]), words);
+        }
+    }
+}

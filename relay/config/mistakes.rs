@@ -17,8 +17,9 @@ use super::environment::Origins;
 const SHOWN: usize = 50;
 
 /// Names that other tools use, or that say what is not there, with the setting to use.
-const KNOWN_ELSEWHERE: [(&str, &str); 15] = [
+const KNOWN_ELSEWHERE: [(&str, &str); 16] = [
     ("token", "token_file"),
+    ("token", "auth"),
     ("arn", "role_arn"),
     ("role", "role_arn"),
     ("role_session_name", "session_name"),
@@ -261,7 +262,7 @@ impl DeserializeError for Mistakes {
         let mut this = this.unwrap_or_default();
         match error {
             ErrorKind::IncorrectValueKind { actual, accepted } => {
-                let wanted = at.last_field().and_then(example);
+                let wanted = at.last_field().and_then(|key| example(key, accepted));
                 let wanted = wanted.unwrap_or_else(|| expectation(&actual, accepted));
                 this.add(at, format!("{}; {wanted}", shape_of(&actual, accepted)));
             }
@@ -284,8 +285,13 @@ impl DeserializeError for Mistakes {
 }
 
 /// What to write where the kind alone would say too little.
-fn example(key: &str) -> Option<&'static str> {
+fn example(key: &str, accepted: &[ValueKind]) -> Option<&'static str> {
     match key {
+        "file" if accepted == [ValueKind::Map] => Some("write `file: { path: … }`"),
+        "token_file" if accepted == [ValueKind::Map] => Some("write `token_file: { path: … }`"),
+        "wrapped_secret_id" => {
+            Some("write `wrapped_secret_id: { file: …, creation_path: … }`, with a path of a file")
+        }
         "source" => Some("write `source: { environment: {} }`, or file or vault in its place"),
         "auth" => Some("write `auth: { kubernetes: { role: … } }`, or another method in its place"),
         "token" => Some(
@@ -387,9 +393,8 @@ fn plain(name: &str) -> String {
 /// The known name that was most likely meant.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = plain(name);
-    if let Some((_, here)) = KNOWN_ELSEWHERE.iter().find(|(other, _)| plain(other) == given)
-        && let Some(near) = known.iter().find(|known| *known == here)
-    {
+    let mut elsewhere = KNOWN_ELSEWHERE.iter().filter(|(other, _)| plain(other) == given);
+    if let Some(near) = elsewhere.find_map(|(_, here)| known.iter().find(|known| *known == here)) {
         return Some(near);
     }
     known

@@ -189,7 +189,7 @@ impl Resolver<'_> {
         items
     }
 
-    /// What the file gives, else the first of the variables that is set, where hops ask for it.
+    /// What the file gives, else the first of the variables that is set, where it is asked for.
     fn value<T, E: Display>(
         &mut self,
         (given, at): (Option<&str>, ValuePointerRef<'_>),

@@ -149,10 +149,10 @@ impl Resolver<'_> {
     }
 
     fn approle(&mut self, given: &AppRoleDocument, at: ValuePointerRef<'_>) -> Option<Login> {
-        let mount = self.mount(given.mount.as_deref(), at, "approle");
         let there =
             [("role_id", given.role_id.is_some()), ("role_id_file", given.role_id_file.is_some())];
         let one = self.one_of(&there, at, "write role_id, or role_id_file with a path");
+        let mount = self.mount(given.mount.as_deref(), at, "approle");
         let plain = given.role_id.as_deref().and_then(|text| {
             let visible = |c: char| c.is_ascii_graphic();
             self.read(text, at.push_key("role_id"), |text| {

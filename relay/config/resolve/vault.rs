@@ -257,12 +257,12 @@ impl Resolver<'_> {
         pod: &Pod<'_>,
         defaults: &Defaults<'_>,
     ) -> Option<VaultSource> {
+        let role = self.vault_role(given, at, pod);
         let namespace = match &given.namespace {
             Some(text) => self.read(text, at.push_key("namespace"), VaultNamespace::from_str),
             None => Some(defaults.namespace.clone()),
         };
         let mount = self.mount(given.mount.as_deref(), at, "aws");
-        let role = self.vault_role(given, at, pod);
         let way = match &given.auth {
             Some(auth) => self.way(auth, at.push_key("auth"), defaults.client, defaults.sts),
             None => defaults.way.clone(),
