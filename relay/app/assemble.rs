@@ -10,6 +10,7 @@ use crate::chain::sts::{Clients, Hop};
 use crate::clock::Clock;
 use crate::config;
 use crate::config::values::ProfileName;
+use crate::config::vault::{VaultRole, VaultSource};
 use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
@@ -143,12 +144,49 @@ pub async fn fetch_once(
 /// Where a profile's credentials come from, in words.
 pub fn origin(settings: &config::Profile) -> String {
     let base = match &settings.source {
-        config::Source::Environment => "environment",
-        config::Source::File { .. } => "file",
-        config::Source::Vault(_) => "vault",
+        config::Source::Environment => "environment".to_owned(),
+        config::Source::File { .. } => "file".to_owned(),
+        config::Source::Vault(VaultSource { mount, role, .. }) => match role {
+            VaultRole::Dynamic { name, .. } => format!("vault {mount}/{name}"),
+            VaultRole::Static { name } => format!("vault {mount}/{name} (static)"),
+        },
     };
     match settings.chain.last() {
-        None => base.to_owned(),
+        None if matches!(settings.long_lived_keys, config::LongLivedKeys::Exchanged { .. }) => {
+            format!("{base} -> GetSessionToken")
+        }
+        None => base,
         Some(last) => format!("{base} -> {} hop(s) -> {}", settings.chain.len(), last.role_arn),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::Environment;
+    use crate::config::load;
+
+    #[test]
+    fn an_origin_says_which_role_of_which_mount() {
+        let text = "
+sts: { region: eu-west-1 }
+vault: { address: 'https://vault', auth: { kubernetes: { role: relay } } }
+profiles:
+  file: { source: { file: { path: /keys.json } } }
+  static: { source: { vault: { static_role: legacy } }, serve_long_lived_keys: true }
+  exchanged: { source: { vault: { mount: team/aws, role: batch } }, get_session_token: {} }
+  chained:
+    source: { vault: { role: payments } }
+    chain: [{ role_arn: 'arn:aws:iam::111122223333:role/hub' }]
+";
+        let config = load::parse(text, &Environment::default()).unwrap();
+        for (name, words) in [
+            ("file", "file"),
+            ("static", "vault aws/legacy (static)"),
+            ("exchanged", "vault team/aws/batch -> GetSessionToken"),
+            ("chained", "vault aws/payments -> 1 hop(s) -> arn:aws:iam::111122223333:role/hub"),
+        ] {
+            assert_eq!(origin(&config.profiles[name]), words);
+        }
     }
 }
