@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::assemble::{self, AssembleError, Workshop};
 use crate::config;
@@ -14,6 +16,9 @@ use crate::endpoint::access;
 use crate::metrics::ProfileMetrics;
 use crate::rotation::Rotation;
 use crate::{admin, endpoint, store};
+
+/// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
+const REVOKE: Duration = Duration::from_secs(2);
 
 /// The profiles that run, and what the listeners see of them.
 pub(super) struct Profiles {
@@ -133,6 +138,14 @@ impl Profiles {
         self.endpoint.send_replace(Arc::new(endpoint::Directory::new(served)));
         let seen = self.running.iter().map(|(name, running)| (name.clone(), running.seen.clone()));
         self.admin.send_replace(Arc::new(seen.collect()));
+    }
+
+    /// Ends every rotation and revokes what they hold at an upstream, within [`REVOKE`].
+    pub(super) async fn revoke(mut self) {
+        self.rotations.shutdown().await;
+        if timeout(REVOKE, self.workshop.vaults.revoke()).await.is_err() {
+            tracing::warn!("not everything was revoked in time: it ends by itself");
+        }
     }
 
     /// Waits until a rotation has ended by itself, which only a bug can make it do.
