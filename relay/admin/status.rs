@@ -36,7 +36,8 @@ pub struct ProfileStatus {
     pub state: State,
     /// What is served, if anything is.
     pub credential: Option<CredentialStatus>,
-    /// What comes next: `fetching since`, `renew at` or `retry at` and a time.
+    /// What comes next: `fetching since`, `renew at` or `retry at` and a time, or `checking since`
+    /// a time and which new key it is that AWS may not know yet.
     pub next: String,
     /// The last attempt's failure, if it failed.
     pub trouble: Option<Trouble>,
@@ -52,6 +53,8 @@ pub enum State {
     Failing,
     /// The first fetch has not ended.
     Pending,
+    /// Nothing, until AWS knows the new keys that are there.
+    Proving,
     /// The credential has ended and its renewal is under way.
     Expired,
     /// Nothing.
@@ -65,6 +68,7 @@ impl State {
             Self::Ready => "ready",
             Self::Failing => "failing",
             Self::Pending => "pending",
+            Self::Proving => "proving",
             Self::Expired => "expired",
             Self::Unavailable => "unavailable",
         }
@@ -144,25 +148,26 @@ impl Status {
     ) -> Self {
         let profiles = profiles.iter().map(|(name, profile)| {
             let snapshot = profile.reader.borrow();
+            let plan = profile.reader.plan();
+            let nothing = |state| match plan {
+                Plan::Proving { .. } => State::Proving,
+                Plan::Fetching(_) | Plan::Renew(_) | Plan::Retry(_) => state,
+            };
             let (state, served, failure) = match snapshot.view(now) {
-                View::Pending => (State::Pending, None, None),
-                View::Expired => (State::Expired, None, None),
+                View::Pending => (nothing(State::Pending), None, None),
+                View::Expired => (nothing(State::Expired), None, None),
                 View::Ready(served, Health::Renewing) => (State::Ready, Some(served), None),
                 View::Ready(served, Health::Failing(failure)) => {
                     (State::Failing, Some(served), Some(failure))
                 }
-                View::Unavailable(failure) => (State::Unavailable, None, Some(failure)),
+                View::Unavailable(failure) => (nothing(State::Unavailable), None, Some(failure)),
             };
             ProfileStatus {
                 name: name.to_string(),
                 origin: profile.origin.clone(),
                 state,
                 credential: served.map(|served| CredentialStatus::of(served.credential())),
-                next: match profile.reader.plan() {
-                    Plan::Fetching(at) => format!("fetching since {at}"),
-                    Plan::Renew(at) => format!("renew at {at}"),
-                    Plan::Retry(at) => format!("retry at {at}"),
-                },
+                next: plan.to_string(),
                 trouble: failure.map(|failure| Trouble::of(failure)),
             }
         });

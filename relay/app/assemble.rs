@@ -1,19 +1,23 @@
 //! From a profile's settings to the source that it stands for.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::chain::Chain;
-use crate::chain::sts::{ClientError, Clients, Hop};
+use crate::chain::sts::{ClientError, Clients, Exchange, Hop, Identifier};
+use crate::chain::{Chain, Step};
 use crate::clock::Clock;
-use crate::config;
 use crate::config::values::ProfileName;
+use crate::config::{self, LongLivedKeys, PropagationCheck};
 use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
+use crate::rotation::backoff::Backoff;
+use crate::rotation::probe::{Asked, Probe, Proof};
+use crate::schedule::Draw;
 use crate::sources::{Freshness, Source, fixed};
 
 /// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
@@ -65,15 +69,59 @@ impl Workshop {
         name: &ProfileName,
         settings: &config::Profile,
     ) -> Result<Box<dyn Source>, AssembleError> {
-        let metrics = self.metrics.profile(name);
-        let hops = settings
-            .chain
-            .iter()
-            .enumerate()
-            .map(|(place, hop)| Hop::new(hop, place + 1, &mut self.clients, metrics.clone()))
-            .collect::<Result<Vec<_>, _>>()
+        let steps = self
+            .steps(name, settings)
             .map_err(|error| AssembleError::Client(name.clone(), error))?;
-        Ok(Box::new(Chain::new(self.base(&settings.source), hops, self.clock.clone())))
+        Ok(Box::new(Chain::new(self.base(&settings.source), steps, self.clock.clone())))
+    }
+
+    fn steps(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Vec<Step>, ClientError> {
+        let metrics = self.metrics.profile(name);
+        if let (LongLivedKeys::Exchanged { duration, sts }, []) =
+            (&settings.long_lived_keys, &settings.chain[..])
+        {
+            let exchange = Exchange::new(*duration, sts, &mut self.clients, metrics)?;
+            return Ok(vec![Step::Exchange(exchange)]);
+        }
+        let hops = settings.chain.iter().enumerate();
+        hops.map(|(place, hop)| {
+            Hop::new(hop, place + 1, &mut self.clients, metrics.clone()).map(Step::Hop)
+        })
+        .collect()
+    }
+
+    /// What new keys of a user must stand before a profile serves them, if anything.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn proof(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Option<Proof>, AssembleError> {
+        let PropagationCheck::On { successes, settle, sts } = &settings.propagation else {
+            return Ok(None);
+        };
+        let identifier = self.identifier(name, sts)?;
+        Ok(Some(Proof { successes: *successes, settle: *settle, probe: Arc::new(identifier) }))
+    }
+
+    /// Who asks an STS, for a profile, whose keys these are.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn identifier(
+        &mut self,
+        name: &ProfileName,
+        sts: &config::Sts,
+    ) -> Result<Identifier, AssembleError> {
+        let metrics = self.metrics.profile(name);
+        Identifier::new(sts, &mut self.clients, self.clock.clone(), metrics)
+            .map_err(|error| AssembleError::Client(name.clone(), error))
     }
 
     fn base(&self, source: &config::Source) -> Box<dyn Source> {
@@ -89,13 +137,26 @@ impl Workshop {
     }
 }
 
+impl Probe for Identifier {
+    fn ask<'a>(&'a self, credential: &'a Credential) -> Asked<'a> {
+        Box::pin(async { self.identify(credential).await.map(|_| ()) })
+    }
+}
+
 /// How long one attempt of a profile may take.
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
-    let stages = u32::try_from(settings.chain.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let exchanges = matches!(settings.long_lived_keys, LongLivedKeys::Exchanged { .. });
+    let steps = settings.chain.len().max(usize::from(exchanges));
+    let stages = u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1);
     STAGE_TIMEOUT.saturating_mul(stages)
 }
 
+/// How long a command waits for AWS to know keys that were made for it (upstreams section 1).
+pub const NEW_KEYS: Duration = Duration::from_secs(60);
+
 /// One fetch of a command that runs beside no rotation, within the time that a rotation gives it.
+/// Where keys of a user that Vault has just made call a step, it is tried again until AWS knows
+/// them: the chain keeps the keys, and none other are made.
 ///
 /// # Errors
 /// The source's own failure, or that it took too long.
@@ -104,7 +165,24 @@ pub async fn fetch_once(
     settings: &config::Profile,
 ) -> Result<Credential, Failure> {
     let late = |_| Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
-    timeout(attempt_timeout(settings), source.fetch(Freshness::Reuse)).await.map_err(late)?
+    let limit = attempt_timeout(settings);
+    let end = Instant::now() + NEW_KEYS;
+    let mut backoff = Backoff::default();
+    loop {
+        let fetched = timeout(limit, source.fetch(Freshness::Reuse)).await.map_err(late)?;
+        match fetched {
+            Err(failure) if calls_with_new_keys(&failure, settings) && Instant::now() < end => {
+                sleep(backoff.after(failure.cause, Draw::random())).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn calls_with_new_keys(failure: &Failure, settings: &config::Profile) -> bool {
+    failure.cause == Cause::StaleCaller
+        && matches!(settings.source, config::Source::Vault(_))
+        && matches!(failure.stage, Stage::Hop { number: 1, .. } | Stage::Sts(_))
 }
 
 /// Where a profile's credentials come from, in words.

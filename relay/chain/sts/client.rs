@@ -2,6 +2,7 @@
 //! each CA, so that roots are parsed once and a profile more costs next to nothing.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{
     AppName, BehaviorVersion, Builder, Config, IdentityCache, Region, StalledStreamProtectionConfig,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::sync::Semaphore;
 
 use super::connector::{ClientError, Connector, Trust};
 use super::errors;
+use crate::clock::{Clock, Moment};
 use crate::config::Sts;
 use crate::credential::{Credential, Session};
-use crate::failure::{Cause, Failure, Stage};
+use crate::failure::Cause;
 
 /// The SDK's default has no read timeout; upstreams section 4 gives these.
 pub(super) const CONNECT: Duration = Duration::from_secs(3);
@@ -42,25 +46,43 @@ pub struct Clients {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) client: Client,
-    pub(super) connector: Connector,
+    connector: Connector,
     turns: Arc<Semaphore>,
 }
 
 impl Shared {
-    /// Waits for a turn, which lasts until it is dropped.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Makes one call, signed by `caller`, when its turn has come; with the answer comes when it
+    /// was begun.
+    ///
+    /// # Errors
+    /// The class of what went wrong, and STS's own words, scrubbed.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        caller: &Credential,
+        clock: &Clock,
+        send: impl FnOnce(Builder) -> F,
+    ) -> Result<(T, Moment), (Cause, String)>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
         // The error says that the semaphore was closed, which nobody does.
-        self.turns.acquire().await.ok()
+        let turn = self.turns.acquire().await.ok();
+        let started = clock.now();
+        // On the heap for the time of the call alone: it is large, and many wait for their turn.
+        let answer = Box::pin(send(signed_by(caller))).await;
+        drop(turn);
+        match answer {
+            Ok(output) => Ok((output, started)),
+            Err(error) => {
+                let (cause, reason) = errors::explain(&error, caller);
+                if cause == Cause::Tls {
+                    self.connector.reload().await;
+                }
+                Err((cause, reason))
+            }
+        }
     }
-}
-
-/// Who a credential is, as GetCallerIdentity says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallerIdentity {
-    /// The ARN of the user or session.
-    pub arn: String,
-    /// Its account.
-    pub account: String,
 }
 
 impl Clients {
@@ -83,31 +105,6 @@ impl Clients {
         let shared = Shared { client, connector, turns };
         self.clients.push((settings.clone(), shared.clone()));
         Ok(shared)
-    }
-
-    /// Asks who `credential` is. It needs no permission.
-    ///
-    /// # Errors
-    /// STS's own words, scrubbed.
-    pub async fn identify(
-        &mut self,
-        settings: &Sts,
-        credential: &Credential,
-    ) -> Result<CallerIdentity, Failure> {
-        let fail = |cause, reason: String| Failure::new(cause, Stage::Relay, reason);
-        let Shared { client, .. } =
-            self.get(settings).map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
-        let call = client.get_caller_identity().customize().config_override(signed_by(credential));
-        match call.send().await {
-            Ok(said) => Ok(CallerIdentity {
-                arn: said.arn.unwrap_or_default(),
-                account: said.account.unwrap_or_default(),
-            }),
-            Err(error) => {
-                let (cause, reason) = errors::explain(&error, credential);
-                Err(fail(cause, reason))
-            }
-        }
     }
 
     fn connector(&mut self, settings: &Sts) -> Result<Connector, ClientError> {
@@ -150,7 +147,7 @@ fn timeouts() -> TimeoutConfig {
 }
 
 /// What a call must have in the place of the client's own configuration to be signed by `caller`.
-pub(super) fn signed_by(caller: &Credential) -> Builder {
+fn signed_by(caller: &Credential) -> Builder {
     let token = match &caller.session {
         Session::Token(token) => Some(token.expose().to_owned()),
         Session::None => None,
