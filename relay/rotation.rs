@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::{Clock, Moment};
 use crate::config::LongLivedKeys;
 use crate::config::values::ProfileName;
-use crate::credential::{AccessKeyId, Credential, Session, Validity};
+use crate::credential::{AccessKeyId, Credential, Propagation, Session, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 use crate::sources::{Freshness, Source};
@@ -33,6 +33,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A failing renewal is tried at least once more when this much is left (upstreams section 6).
 const LAST_CALL: Duration = Duration::from_secs(60);
+
+/// Where a user was made for keys that cannot be served, the next would be made in vain too until
+/// somebody acts; an account has room for some thousand users, and Vault keeps each for as long as
+/// its lease, 32 days by default.
+const IN_VAIN: Duration = Duration::from_secs(3600);
 
 /// The rotation of one profile.
 pub struct Rotation {
@@ -76,16 +81,22 @@ impl Rotation {
             };
             self.judge().await;
             self.publisher.plan(Plan::Fetching(self.clock.now().wall));
-            let outcome = match self.attempt(freshness).await {
-                Ok(served) => self.proven(served, &mut replies).await,
-                Err(failure) => Err(failure),
+            let fetched = self.fetch(freshness).await;
+            let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
+            let (outcome, patience) = match self.check(fetched) {
+                Ok(served) => (self.proven(served, &mut replies).await, Duration::ZERO),
+                Err(failure) if made => (Err(failure), IN_VAIN),
+                Err(failure) => (Err(failure), Duration::ZERO),
             };
             let next = match &outcome {
                 Ok(served) => {
                     backoff.reset();
                     self.publish(served)
                 }
-                Err(failure) => self.report(failure, &mut backoff),
+                Err(failure) => {
+                    let wait = backoff.after(failure.cause, Draw::random());
+                    self.report(failure, wait.max(patience))
+                }
             };
             for reply in replies {
                 // Whoever asked may have gone; the new credential is published all the same.
@@ -95,10 +106,14 @@ impl Rotation {
         }
     }
 
-    /// One fetch within its time, checked.
-    async fn attempt(&mut self, freshness: Freshness) -> Rotated {
+    /// One fetch within its time.
+    async fn fetch(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
         let fetch = async { self.source.fetch(freshness).await };
-        let fetched = guarded(self.attempt_timeout, "the source", fetch).await;
+        guarded(self.attempt_timeout, "the source", fetch).await
+    }
+
+    /// Whether what was fetched may be served, and how.
+    fn check(&self, fetched: Result<Credential, Failure>) -> Rotated {
         fetched
             .and_then(|credential| self.alive(credential))
             .and_then(|credential| accept(credential, &self.long_lived_keys))
@@ -152,11 +167,10 @@ impl Rotation {
         }
     }
 
-    /// Notes a failure and says when to try again.
-    fn report(&self, failure: &Arc<Failure>, backoff: &mut Backoff) -> Moment {
+    /// Notes a failure and says when to try again: after `wait`, or sooner if what is held ends.
+    fn report(&self, failure: &Arc<Failure>, wait: Duration) -> Moment {
         let now = self.clock.now();
         self.publisher.report(Arc::clone(failure), now);
-        let wait = backoff.after(failure.cause, Draw::random());
         let held = self.publisher.held();
         let (serving, again) = match held.view(now) {
             View::Ready(served, _) => (

@@ -180,3 +180,45 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::Profile;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::credential::fixtures;
+    use crate::failure::{Cause, Stage};
+    use crate::store;
+
+    const NOW: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
+
+    #[test]
+    fn keys_that_are_tried_out_are_a_state_of_their_own_where_nothing_is_served() {
+        let (publisher, reader) = store::channel(NOW.wall);
+        let profiles: Profiles =
+            [("a".parse().unwrap(), Profile::new(reader, "vault".to_owned()))].into();
+        let status = |at| {
+            let address = ([127, 0, 0, 1], 1).into();
+            Status::of(&profiles, &[], address, at).profiles.remove(0)
+        };
+        let session = |n| fixtures::session(n, NOW, Duration::from_secs(100));
+        publisher.plan(Plan::Proving { since: NOW.wall, access_key_id: session(1).access_key_id });
+        let words = "AWS does not know the new key yet";
+        publisher.report(Arc::new(Failure::new(Cause::StaleCaller, Stage::Relay, words)), NOW);
+        let first = status(NOW);
+        assert_eq!(first.state, State::Proving);
+        assert_eq!(
+            first.next,
+            "checking since 1970-01-12T13:46:40Z that AWS knows ASIATESTTESTTES00001"
+        );
+        assert_eq!(first.trouble.unwrap().reason, words);
+
+        publisher.publish(Arc::new(Served::new(session(2), NOW).unwrap()));
+        assert_eq!(status(NOW).state, State::Ready, "the old one is served");
+        assert_eq!(status(NOW + Duration::from_secs(90)).state, State::Proving);
+    }
+}

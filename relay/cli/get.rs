@@ -13,7 +13,7 @@ use crate::app::assemble::{Workshop, fetch_once};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
-use crate::config::{Config, Profile};
+use crate::config::{Config, LongLivedKeys, Profile};
 use crate::credential::{Secret, document};
 use crate::metrics::Metrics;
 use crate::store::Served;
@@ -94,6 +94,14 @@ async fn ask(
     let path = format!("/v1/credentials/{name}");
     match client::over_tcp(address, &path, Some(&token)).await {
         Ok(answer) if answer.status == StatusCode::OK => Ok(Some(answer.body)),
+        // It may be that the endpoint does not serve what the source gives: here it is printed.
+        Ok(answer)
+            if answer.status == StatusCode::FORBIDDEN
+                && profile.chain.is_empty()
+                && profile.long_lived_keys == LongLivedKeys::Refused =>
+        {
+            Ok(None)
+        }
         Ok(answer) => Err(Failed::Command(format!(
             "the relay at {address} answered {}: {}",
             answer.status.as_u16(),

@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::LongLivedKeys;
 use crate::config::values::ProfileName;
-use crate::credential::fixtures;
+use crate::credential::{Session, fixtures};
 use crate::failure::Outlook;
 use crate::metrics::Metrics;
 use crate::rotation::Suspicion;
@@ -26,6 +26,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct World {
     /// The keys that the source gives, by number and lifetime; the last again and again.
     keys: VecDeque<(u32, Duration)>,
+    /// Whether they lack a session token.
+    bare: bool,
     fetches: Vec<Freshness>,
     /// What AWS says of a key; it knows those that are not here.
     answers: HashMap<String, VecDeque<Option<Cause>>>,
@@ -56,7 +58,8 @@ impl Source for Users {
                 _ => world.keys.pop_front().unwrap(),
             };
             let keys = fixtures::session(number, self.clock.now(), lifetime);
-            Ok(Credential { propagation: Propagation::Pending, ..keys })
+            let session = if world.bare { Session::None } else { keys.session.clone() };
+            Ok(Credential { propagation: Propagation::Pending, session, ..keys })
         })
     }
 
@@ -376,4 +379,15 @@ async fn a_machine_that_slept_through_a_trial_serves_no_dead_key() {
     bench.pass(2).await;
     bench.manual.suspend(2 * HOUR);
     assert!(bench.serves(2, 30).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_are_not_made_in_vain_one_after_the_other() {
+    let bench = start(&[(1, 24 * HOUR)], &[]);
+    bench.world.lock().unwrap().bare = true;
+    bench.pass(3500).await;
+    assert_eq!((bench.fetches(), bench.key()), (1, None));
+    assert!(bench.failure().unwrap().reason.contains("get_session_token"));
+    bench.world.lock().unwrap().bare = false;
+    assert!(bench.serves(1, 120).await, "and it heals");
 }
