@@ -90,6 +90,19 @@ impl Kept {
         }
     }
 
+    /// What was fetched in the place of this. A lease that was renewed gives the same keys, which
+    /// are as well known as before.
+    fn followed_by(&self, fetched: Credential) -> Credential {
+        match self {
+            Self::Credential { credential, .. }
+                if credential.access_key_id == fetched.access_key_id =>
+            {
+                Credential { propagation: credential.propagation, ..fetched }
+            }
+            Self::Credential { .. } | Self::Nothing => fetched,
+        }
+    }
+
     /// What may serve once more after such a failure: only trouble of the upstream's is gone over.
     /// A denial, or a file that is gone, may be somebody's will.
     fn after(&self, failure: &Failure, now: Moment) -> Option<&Credential> {
@@ -249,6 +262,7 @@ impl Chain {
         };
         match fetched {
             Ok(credential) => {
+                let credential = kept.followed_by(credential);
                 let due = schedule::due(&credential.validity, now, Draw::random());
                 *kept = Kept::Credential { credential: credential.clone(), due, since: now };
                 Ok(credential)
@@ -264,7 +278,7 @@ impl Chain {
     }
 }
 
-/// What a call's failure means that keys made which are new and were never accepted.
+/// What the failure of a call means whose keys are new and were never accepted.
 fn of_new_keys(failure: Failure, id: &AccessKeyId, age: Duration) -> Failure {
     match failure.cause {
         Cause::StaleCaller | Cause::Denied => Failure {

@@ -204,8 +204,9 @@ async fn keys_are_exchanged_for_a_session_that_ends_with_them() {
     assert!(next.remaining(bench.world.clock.now()).unwrap() <= HOUR + HOUR / 2);
     assert_eq!(bench.fetches().len(), 1, "a renewal makes no user");
     bench.world.pass(60);
-    bench.fetch().await.unwrap();
+    let renewed = bench.fetch().await.unwrap();
     assert_eq!(bench.fetches(), [Freshness::Reuse; 2]);
+    assert_eq!(renewed.propagation, Propagation::Done, "the lease was renewed, for the same keys");
     let text = bench.world.metrics.render();
     assert!(text.contains(r#"operation="GetSessionToken",result="success"} 3"#), "{text}");
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::{Rotation, guarded, suspected};
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::credential::{AccessKeyId, Credential, Propagation};
 use crate::failure::{Cause, Failure, Stage};
 use crate::schedule::Draw;
@@ -53,6 +53,35 @@ impl Proof {
     /// Asks once, within its time.
     pub(super) async fn ask(&self, credential: &Credential) -> Result<(), Failure> {
         guarded(ANSWER, "the probe", async { self.probe.ask(credential).await }).await
+    }
+
+    /// Waits until AWS knows `keys`, where they are new, for a command that runs beside no
+    /// rotation.
+    ///
+    /// # Errors
+    /// If it does not within about `limit`.
+    pub async fn wait(
+        &self,
+        keys: Arc<Served>,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        if keys.credential().propagation == Propagation::Done {
+            return Ok(());
+        }
+        let end = Instant::now() + limit;
+        let mut trial = Trial::new(keys, self, clock.now());
+        loop {
+            let answer = self.ask(trial.keys.credential()).await;
+            match trial.heard(answer, self.successes, clock.now(), Draw::random()) {
+                Next::Ask(wait) if Instant::now() + wait < end => sleep(wait).await,
+                Next::Ask(_) => return Err(Failure::clone(&trial.why)),
+                Next::Settle => {
+                    sleep(self.settle).await;
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
@@ -146,9 +175,16 @@ impl Rotation {
         let mut trial = Trial::new(keys, &proof, self.clock.now());
         self.announce(&trial);
         let outcome = self.hold_trial(&mut trial, &proof, replies).await;
-        self.metrics.propagating(trial.waited(self.clock.now()));
+        let waited = trial.waited(self.clock.now());
+        self.metrics.propagating(waited);
         match outcome {
             Ok(()) => {
+                tracing::info!(
+                    profile = %self.profile,
+                    access_key_id = %trial.id(),
+                    waited_s = waited.as_secs(),
+                    "AWS knows the new key"
+                );
                 self.metrics.propagation_check("known");
                 Ok(trial.keys)
             }

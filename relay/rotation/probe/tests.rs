@@ -391,3 +391,27 @@ async fn users_are_not_made_in_vain_one_after_the_other() {
     bench.world.lock().unwrap().bare = false;
     assert!(bench.serves(1, 120).await, "and it heals");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_waits_for_its_own_keys_and_not_for_ever() {
+    let manual = ManualClock::starting_at(Timestamp::from_secs(1_000_000));
+    let clock = manual.clock();
+    let world = Shared::default();
+    let proof = Proof {
+        successes: 2,
+        settle: Duration::from_secs(5),
+        probe: Arc::new(Aws(Arc::clone(&world))),
+    };
+    let keys = |propagation| {
+        let keys = fixtures::session(1, clock.now(), HOUR);
+        Arc::new(Served::new(Credential { propagation, ..keys }, clock.now()).unwrap())
+    };
+    let minute = Duration::from_secs(60);
+    proof.wait(keys(Propagation::Done), &clock, minute).await.unwrap();
+    assert_eq!(world.lock().unwrap().asked.len(), 0);
+    proof.wait(keys(Propagation::Pending), &clock, minute).await.unwrap();
+    assert_eq!(world.lock().unwrap().asked.len(), 2);
+    world.lock().unwrap().answers.insert(id(1), [UNKNOWN].into());
+    let failure = proof.wait(keys(Propagation::Pending), &clock, minute).await.unwrap_err();
+    assert!(failure.reason.contains("does not know the new key"), "{failure}");
+}
