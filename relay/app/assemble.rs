@@ -1,20 +1,24 @@
 //! From a profile's settings to the source that it stands for.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::chain::Chain;
-use crate::chain::sts::{Clients, Hop};
+use crate::chain::sts::{Clients, Exchange, Hop, Identifier};
+use crate::chain::{Chain, Step};
 use crate::clock::Clock;
-use crate::config;
 use crate::config::values::ProfileName;
 use crate::config::vault::{VaultRole, VaultSource};
+use crate::config::{self, LongLivedKeys, PropagationCheck};
 use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
+use crate::rotation::backoff::Backoff;
+use crate::rotation::probe::{Asked, Probe, Proof};
+use crate::schedule::Draw;
 use crate::sources::vault::{Use, Vaults};
 use crate::sources::{Freshness, Source, fixed};
 use crate::transport::{TlsError, Transports};
@@ -33,8 +37,6 @@ pub struct Workshop {
     pub clients: Clients,
     /// Sessions at Vault, shared by all profiles.
     pub vaults: Vaults,
-    /// What they and the sources send by.
-    pub transports: Transports,
 }
 
 /// Why a profile could not be made.
@@ -64,16 +66,19 @@ impl fmt::Display for AssembleError {
 
 impl std::error::Error for AssembleError {}
 
+impl AssembleError {
+    fn tls(profile: &ProfileName, of: &'static str, error: TlsError) -> Self {
+        Self::Tls { profile: profile.clone(), of, error }
+    }
+}
+
 impl Workshop {
     /// A workshop without clients yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self {
-            clock,
-            metrics,
-            clients: Clients::new(),
-            vaults: Vaults::default(),
-            transports: Transports::default(),
-        }
+        let transports = Transports::default();
+        let clients = Clients::new(transports.clone());
+        let vaults = Vaults::new(transports, clock.clone());
+        Self { clock, metrics, clients, vaults }
     }
 
     /// The source of a profile, with its chain.
@@ -85,25 +90,67 @@ impl Workshop {
         name: &ProfileName,
         settings: &config::Profile,
     ) -> Result<Box<dyn Source>, AssembleError> {
+        let steps =
+            self.steps(name, settings).map_err(|error| AssembleError::tls(name, "sts", error))?;
+        let base =
+            self.base(name, settings).map_err(|error| AssembleError::tls(name, "vault", error))?;
+        Ok(Box::new(Chain::new(base, steps, self.clock.clone())))
+    }
+
+    fn steps(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Vec<Step>, TlsError> {
         let metrics = self.metrics.profile(name);
-        let hops = settings
-            .chain
-            .iter()
-            .enumerate()
-            .map(|(place, hop)| {
-                Hop::new(hop, place + 1, &mut self.clients, &mut self.transports, metrics.clone())
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| AssembleError::Tls { profile: name.clone(), of: "sts", error })?;
-        let base = self.base(name, settings)?;
-        Ok(Box::new(Chain::new(base, hops, self.clock.clone())))
+        if let (LongLivedKeys::Exchanged { duration, sts }, []) =
+            (&settings.long_lived_keys, &settings.chain[..])
+        {
+            let exchange = Exchange::new(*duration, sts, &mut self.clients, metrics)?;
+            return Ok(vec![Step::Exchange(exchange)]);
+        }
+        let hops = settings.chain.iter().enumerate();
+        hops.map(|(place, hop)| {
+            Hop::new(hop, place + 1, &mut self.clients, metrics.clone()).map(Step::Hop)
+        })
+        .collect()
+    }
+
+    /// What new keys of a user must stand before a profile serves them, if anything.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn proof(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Option<Proof>, AssembleError> {
+        let PropagationCheck::On { successes, settle, sts } = &settings.propagation else {
+            return Ok(None);
+        };
+        let identifier = self.identifier(name, sts)?;
+        Ok(Some(Proof { successes: *successes, settle: *settle, probe: Arc::new(identifier) }))
+    }
+
+    /// Who asks an STS, for a profile, whose keys these are.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn identifier(
+        &mut self,
+        name: &ProfileName,
+        sts: &config::Sts,
+    ) -> Result<Identifier, AssembleError> {
+        let metrics = self.metrics.profile(name);
+        Identifier::new(sts, &mut self.clients, self.clock.clone(), metrics)
+            .map_err(|error| AssembleError::tls(name, "sts", error))
     }
 
     fn base(
         &mut self,
         name: &ProfileName,
         settings: &config::Profile,
-    ) -> Result<Box<dyn Source>, AssembleError> {
+    ) -> Result<Box<dyn Source>, TlsError> {
         Ok(match &settings.source {
             config::Source::Environment => {
                 Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
@@ -113,23 +160,32 @@ impl Workshop {
             }
             config::Source::Vault(vault) => {
                 let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
-                let metrics = self.metrics.profile(name);
-                let Self { vaults, transports, clock, .. } = self;
-                vaults.source(vault, used, transports, clock, metrics).map_err(|error| {
-                    AssembleError::Tls { profile: name.clone(), of: "vault", error }
-                })?
+                self.vaults.source(vault, used, self.metrics.profile(name))?
             }
         })
     }
 }
 
+impl Probe for Identifier {
+    fn ask<'a>(&'a self, credential: &'a Credential) -> Asked<'a> {
+        Box::pin(async { self.identify(credential).await.map(|_| ()) })
+    }
+}
+
 /// How long one attempt of a profile may take.
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
-    let stages = u32::try_from(settings.chain.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let exchanges = matches!(settings.long_lived_keys, LongLivedKeys::Exchanged { .. });
+    let steps = settings.chain.len().max(usize::from(exchanges));
+    let stages = u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1);
     STAGE_TIMEOUT.saturating_mul(stages)
 }
 
+/// How long a command waits for AWS to know keys that were made for it (upstreams section 1).
+pub const NEW_KEYS: Duration = Duration::from_secs(60);
+
 /// One fetch of a command that runs beside no rotation, within the time that a rotation gives it.
+/// Where keys of a user that Vault has just made call a step, it is tried again until AWS knows
+/// them: the chain keeps the keys, and none other are made.
 ///
 /// # Errors
 /// The source's own failure, or that it took too long.
@@ -138,7 +194,24 @@ pub async fn fetch_once(
     settings: &config::Profile,
 ) -> Result<Credential, Failure> {
     let late = |_| Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
-    timeout(attempt_timeout(settings), source.fetch(Freshness::Reuse)).await.map_err(late)?
+    let limit = attempt_timeout(settings);
+    let end = Instant::now() + NEW_KEYS;
+    let mut backoff = Backoff::default();
+    loop {
+        let fetched = timeout(limit, source.fetch(Freshness::Reuse)).await.map_err(late)?;
+        match fetched {
+            Err(failure) if calls_with_new_keys(&failure, settings) && Instant::now() < end => {
+                sleep(backoff.after(failure.cause, Draw::random())).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn calls_with_new_keys(failure: &Failure, settings: &config::Profile) -> bool {
+    failure.cause == Cause::StaleCaller
+        && matches!(settings.source, config::Source::Vault(_))
+        && matches!(failure.stage, Stage::Hop { number: 1, .. } | Stage::Sts(_))
 }
 
 /// Where a profile's credentials come from, in words.

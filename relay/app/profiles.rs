@@ -14,7 +14,7 @@ use crate::config;
 use crate::config::values::ProfileName;
 use crate::endpoint::access;
 use crate::metrics::ProfileMetrics;
-use crate::rotation::Rotation;
+use crate::rotation::{Rotation, Suspicion};
 use crate::{admin, endpoint, store};
 
 /// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
@@ -92,6 +92,7 @@ impl Profiles {
         settings: &config::Profile,
     ) -> Result<Fresh, AssembleError> {
         let source = self.workshop.source(name, settings)?;
+        let proof = self.workshop.proof(name, settings)?;
         let token = access::load_or_create(&settings.access.token_file)
             .map_err(|error| AssembleError::Token(name.clone(), error))?;
         let clock = self.workshop.clock.clone();
@@ -107,6 +108,8 @@ impl Profiles {
                 profile: name.clone(),
                 source,
                 long_lived_keys: settings.long_lived_keys.clone(),
+                proof,
+                suspicion: Suspicion::None,
                 publisher,
                 metrics: metrics.profile(name),
                 attempt_timeout: assemble::attempt_timeout(settings),

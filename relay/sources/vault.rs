@@ -29,13 +29,20 @@ use session::Session;
 use static_role::StaticRole;
 
 /// The sessions that are in use: profiles with equal settings share one.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Vaults {
+    transports: Transports,
+    clock: Clock,
     sessions: Vec<(Arc<Vault>, Arc<Session>)>,
     leases: Leases,
 }
 
 impl Vaults {
+    /// None yet; they will send by these.
+    pub fn new(transports: Transports, clock: Clock) -> Self {
+        Self { transports, clock, sessions: Vec::new(), leases: Leases::default() }
+    }
+
     /// The source of one profile.
     ///
     /// # Errors
@@ -44,15 +51,13 @@ impl Vaults {
         &mut self,
         settings: &VaultSource,
         used: Use,
-        transports: &mut Transports,
-        clock: &Clock,
         metrics: ProfileMetrics,
     ) -> Result<Box<dyn Source>, TlsError> {
         let reader = Reader {
-            session: self.session(&settings.vault, transports, clock)?,
+            session: self.session(&settings.vault)?,
             namespace: settings.namespace.clone(),
             leases: self.leases.clone(),
-            clock: clock.clone(),
+            clock: self.clock.clone(),
             metrics,
         };
         let mount = settings.mount.clone();
@@ -74,12 +79,7 @@ impl Vaults {
     }
 
     /// The session for these settings; one that exists is shared.
-    fn session(
-        &mut self,
-        settings: &Arc<Vault>,
-        transports: &mut Transports,
-        clock: &Clock,
-    ) -> Result<Arc<Session>, TlsError> {
+    fn session(&mut self, settings: &Arc<Vault>) -> Result<Arc<Session>, TlsError> {
         if let Some((_, shared)) = self.sessions.iter().find(|(known, _)| known == settings) {
             return Ok(Arc::clone(shared));
         }
@@ -87,8 +87,8 @@ impl Vaults {
             true => Security::Plain,
             false => Security::Tls(settings.tls.clone()),
         };
-        let client = Client::new(transports.get(security)?, Arc::clone(settings));
-        let session = Arc::new(Session::new(client, clock.clone()));
+        let client = Client::new(self.transports.get(security)?, Arc::clone(settings));
+        let session = Arc::new(Session::new(client, self.clock.clone()));
         self.sessions.push((Arc::clone(settings), Arc::clone(&session)));
         Ok(session)
     }
