@@ -1,7 +1,10 @@
 //! `dev`: the relay in front of an embedded upstream. One command, no account, nothing installed;
 //! the credentials come through the same chain, rotation and endpoint as in a cluster.
 
+mod ledger;
 pub mod sts;
+mod upstream;
+pub mod vault;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};

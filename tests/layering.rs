@@ -58,7 +58,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_credential_types", &["chain", "sources"]),
     ("aws_smithy_http_client", &["chain", "sources"]),
     ("aws_smithy_runtime_api", &["chain", "sources"]),
-    ("aws_smithy_types", &["chain", "sources"]),
+    // In dev for its base64 alone.
+    ("aws_smithy_types", &["chain", "sources", "dev"]),
     ("vaultrs", &["sources"]),
     ("rustls", &["chain", "sources"]),
     // In config for its URLs alone.
