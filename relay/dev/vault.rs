@@ -7,6 +7,7 @@
 
 mod answer;
 mod aws;
+pub(super) mod demo;
 mod faults;
 mod leases;
 mod ledger;
