@@ -7,6 +7,7 @@ mod upstream;
 pub mod vault;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -64,10 +65,11 @@ impl Dev {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         let ends = Ends::listen()?;
         let (upstream, upstream_address) = bind()?;
-        let keys = Keys::draw().map_err(start)?;
+        let keys = Keys::draw().map_err(|error| start(&error))?;
         let sts = self.upstream(&keys)?;
-        let folder = Folder::create().map_err(start)?;
-        let files = folder.fill(&keys, upstream_address, self.listen).map_err(start)?;
+        let folder = Folder::create().map_err(|error| start(&error))?;
+        let files =
+            folder.fill(&keys, upstream_address, self.listen).map_err(|error| start(&error))?;
 
         let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
         let app = app::build(&config, Clock::system())
@@ -96,22 +98,21 @@ impl Dev {
     /// A Vault that waits to be served, and what the greeting says about it.
     fn vault(&self, sts: &Sts, folder: &Folder) -> Result<((TcpListener, Vault), String), Failed> {
         let (listener, address) = bind()?;
-        let jwt = demo::draw_jwt().ok_or_else(|| start(no_random()))?;
+        let jwt = demo::draw_jwt().ok_or_else(|| start(&no_random()))?;
         let file = folder.0.join("jwt");
-        write_private(&file, jwt.expose()).map_err(start)?;
+        write_private(&file, jwt.expose()).map_err(|error| start(&error))?;
         let vault = demo::vault(sts.clone(), jwt, HUB, Duration::from_secs(self.lifetime))
-            .map_err(|error| Failed::Start(format!("dev: {error}")))?;
+            .map_err(|error| start(&error))?;
         vault.faults().set(self.vault_faults.clone());
         Ok(((listener, vault), demo::greeting(address, &file)))
     }
 
     fn upstream(&self, keys: &Keys) -> Result<Sts, Failed> {
-        let broken = |why: &dyn std::fmt::Display| Failed::Start(format!("dev: {why}"));
         let settings = Settings {
-            account: HUB.parse().map_err(|error| broken(&error))?,
+            account: HUB.parse().map_err(|error| start(&error))?,
             user: User {
                 name: "developer".to_owned(),
-                access_key_id: keys.id.parse().map_err(|error| broken(&error))?,
+                access_key_id: keys.id.parse().map_err(|error| start(&error))?,
                 secret_access_key: keys.secret.clone(),
             },
             lifetime: IssuedLifetime::AtMost(Duration::from_secs(self.lifetime)),
@@ -124,7 +125,7 @@ impl Dev {
     }
 }
 
-fn start(error: io::Error) -> Failed {
+fn start(error: &dyn Display) -> Failed {
     Failed::Start(format!("dev: {error}"))
 }
 
@@ -135,7 +136,7 @@ fn no_random() -> io::Error {
 fn bind() -> Result<(TcpListener, SocketAddr), Failed> {
     let listener = listener::bind("dev's upstream", ([127, 0, 0, 1], 0).into())
         .map_err(|error| Failed::Start(error.to_string()))?;
-    let address = listener.local_addr().map_err(start)?;
+    let address = listener.local_addr().map_err(|error| start(&error))?;
     Ok((listener, address))
 }
 

@@ -141,20 +141,22 @@ impl Refusal {
     }
 }
 
+/// A time as Vault writes it: with nanoseconds, for whose sake a client must be able to read them.
+pub(super) fn precise(at: Timestamp) -> String {
+    at.to_string().replace('Z', ".000000001Z")
+}
+
 /// An answer with what Vault puts on each.
 pub(super) fn respond(
     status: StatusCode,
     body: Option<String>,
     now: Timestamp,
 ) -> Response<Full<Bytes>> {
-    let typed = body.is_some();
     let mut response = Response::new(Full::from(body.unwrap_or_default()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if typed {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(date) = http_date(now).and_then(|date| HeaderValue::from_str(&date).ok()) {
         headers.insert(DATE, date);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::sts::{self, Action, NewSession, UserKeys};
 use super::super::upstream::request_id;
 use super::Inner;
-use super::answer::{Refusal, Reply};
+use super::answer::{Refusal, Reply, precise};
 use super::leases::{Held, Leased};
 use super::request::{Asked, Parameters};
 use super::settings::{CredentialType, Role};
@@ -23,6 +23,9 @@ pub(super) const USER_PREFIX: &str = "vault-";
 
 /// A session's life where neither the caller nor the role says one.
 const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
+
+/// The shortest life of a session.
+const SHORTEST: Duration = Duration::from_secs(900);
 
 /// The keys of a static role.
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl Inner {
     ) -> Result<NewSession, Refusal> {
         let ttl = parameters.duration("ttl")?.or(role.default_ttl).unwrap_or(DEFAULT_TTL);
         let ttl = ttl.min(role.max_ttl.unwrap_or(self.settings.max_ttl));
+        check_shortest(role, ttl)?;
         let mut form = BTreeMap::from([("DurationSeconds", ttl.as_secs().to_string())]);
         let action = match &role.kind {
             CredentialType::AssumedRole(arns) => {
@@ -158,11 +162,7 @@ impl Inner {
                 Action::Other
             }
         };
-        let doing = match action {
-            Action::AssumeRole => "Error assuming role",
-            _ => "Error generating STS keys",
-        };
-        self.sts.session(action, &form).map_err(|refused| from_aws(doing, &refused))
+        self.sts.session(action, &form).map_err(|refused| from_aws(doing(role).0, &refused))
     }
 
     /// As Vault's template names what it makes for the holder of a token.
@@ -192,7 +192,7 @@ impl Inner {
         let data = json!({
             "access_key": keys.current.access_key_id.as_str(),
             "secret_key": keys.current.secret_access_key.expose(),
-            "expiration": keys.rotates.wall.to_string(),
+            "expiration": precise(keys.rotates.wall),
         });
         Ok(Reply::of("aws", data))
     }
@@ -231,6 +231,29 @@ fn role_arn<'a>(
             "role_arn {arn:?} not in allowed role arns for Vault role {role:?}"
         ))),
     }
+}
+
+/// How an error begins, and the name of what is sent to STS.
+fn doing(role: &Role) -> (&'static str, &'static str) {
+    match role.kind {
+        CredentialType::AssumedRole(_) => ("Error assuming role", "AssumeRoleInput"),
+        CredentialType::SessionToken => ("Error generating STS keys", "GetSessionTokenInput"),
+        CredentialType::FederationToken | CredentialType::IamUser => {
+            ("Error generating STS keys", "GetFederationTokenInput")
+        }
+    }
+}
+
+/// Vault's AWS client refuses what is too short before STS can.
+fn check_shortest(role: &Role, ttl: Duration) -> Result<(), Refusal> {
+    if ttl >= SHORTEST {
+        return Ok(());
+    }
+    let (doing, input) = doing(role);
+    Err(Refusal::bad_request(format!(
+        "{doing}: InvalidParameter: 1 validation error(s) found.\n- minimum field value of {}, {input}.DurationSeconds.\n",
+        SHORTEST.as_secs()
+    )))
 }
 
 /// An error of AWS in Vault's words: 400, but 502 where AWS is throttling.

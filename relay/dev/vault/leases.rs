@@ -96,13 +96,13 @@ impl Inner {
             .warning(&warnings))
     }
 
-    /// `sys/leases/revoke`. What Vault would put in a queue without `sync` is done at once.
+    /// `sys/leases/revoke`. What Vault would put in a queue without waiting is done at once.
     pub(super) fn revoke_lease(&self, state: &mut State, asked: &Asked) -> Result<Reply, Refusal> {
         let id = lease_id(asked)?;
         let taken = state.leases.take(|held| held.id == id);
         self.end(&taken);
         let parameters = asked.parameters.as_ref().map_err(Clone::clone)?;
-        let waits = parameters.flag("sync");
+        let waits = parameters.flag("sync", true);
         Ok(Reply::empty(if waits { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }))
     }
 

@@ -27,16 +27,9 @@ impl Inner {
         asked: &Asked,
         now: Moment,
     ) -> Result<Reply, Refusal> {
-        let inside = asked.path.strip_prefix("auth/").unwrap_or_default();
-        let (mount, user) = match inside.split_once("/login/") {
-            Some((mount, user)) => (mount, Some(user)),
-            None => (inside.strip_suffix("/login").unwrap_or_default(), None),
-        };
+        let (mount, user) = login_path(&asked.path);
         let mut logins: Vec<&mut Login> =
             state.logins.iter_mut().filter(|login| login.mount == mount).collect();
-        if logins.is_empty() {
-            return Err(Refusal::no_handler(&asked.path));
-        }
         if !asked.writes() {
             return Err(Refusal::new(
                 hyper::StatusCode::METHOD_NOT_ALLOWED,
@@ -93,6 +86,15 @@ impl Inner {
     }
 }
 
+/// The auth method's mount in a login's path, and the user that the path names for userpass.
+pub(super) fn login_path(path: &str) -> (&str, Option<&str>) {
+    let inside = path.strip_prefix("auth/").unwrap_or_default();
+    match inside.split_once("/login/") {
+        Some((mount, user)) => (mount, Some(user)),
+        None => (inside.strip_suffix("/login").unwrap_or_default(), None),
+    }
+}
+
 /// The role that is asked for, among those of one mount.
 fn choose<'a>(
     logins: &'a mut [&mut Login],
@@ -100,7 +102,8 @@ fn choose<'a>(
     user: Option<&str>,
 ) -> Result<&'a mut Login, Refusal> {
     let role = parameters.text("role");
-    let (name, missing, unknown) = match logins[0].material {
+    let first = logins.first().ok_or_else(Refusal::permission_denied)?;
+    let (name, missing, unknown) = match first.material {
         Material::Kubernetes { .. } => {
             (role, "missing role", format!("invalid role name {role:?}"))
         }
@@ -108,7 +111,7 @@ fn choose<'a>(
         Material::Aws { .. } => (role, "missing role", format!("entry for role {role} not found")),
         Material::AppRole { .. } => {
             let unknown = "invalid role or secret ID".to_owned();
-            (parameters.text("role_id").trim(), "invalid credentials", unknown)
+            (parameters.text("role_id").trim(), "invalid role or secret ID", unknown)
         }
         Material::UserPass { .. } => {
             let unknown = "invalid username or password".to_owned();

@@ -101,12 +101,12 @@ impl Parameters {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A parameter that is on or off, off if it is absent.
-    pub(super) fn flag(&self, name: &str) -> bool {
+    /// A parameter that is on or off.
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
         match self.0.get(name) {
             Some(Value::Bool(on)) => *on,
             Some(Value::String(text)) => text == "true",
-            _ => false,
+            _ => default,
         }
     }
 

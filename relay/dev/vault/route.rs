@@ -30,7 +30,9 @@ impl Inner {
             return (Err(refusal), None);
         }
         match asked.operation {
-            Operation::Login => (self.login(&mut state, asked, now), None),
+            Operation::Login if state.mounted(&asked.path) => {
+                (self.login(&mut state, asked, now), None)
+            }
             Operation::LookupWrapping => (self.lookup_wrapping(&state, asked), None),
             Operation::Unwrap => (self.unwrap(&mut state, asked), None),
             _ => {

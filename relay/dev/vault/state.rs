@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::leases::{Held, Leases};
+use super::login::login_path;
 use super::settings::{Login, Material, SecretId};
 use super::tokens::Tokens;
 use super::wrapping::Wrapped;
@@ -30,6 +31,13 @@ impl State {
             wrapped: Vec::new(),
             statics: BTreeMap::new(),
         }
+    }
+
+    /// Whether an auth method is mounted where this path, a login's, is. Where none is a login is
+    /// like any other request, and wants a token.
+    pub(super) fn mounted(&self, path: &str) -> bool {
+        let (mount, _) = login_path(path);
+        self.logins.iter().any(|login| login.mount == mount)
     }
 
     pub(super) fn set_login(&mut self, login: Login) {

@@ -1,6 +1,6 @@
 //! Tokens: how they are made, how long they live, and what their holders may do with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::upstream::draw;
 use super::Inner;
-use super::answer::{Refusal, Reply};
+use super::answer::{Refusal, Reply, precise};
 use super::request::Asked;
 use super::settings::{Grant, TokenKind};
 use super::state::State;
@@ -32,8 +32,9 @@ pub(super) struct Token {
     pub(super) accessor: String,
     pub(super) display_name: String,
     path: String,
-    policies: Vec<String>,
+    policies: BTreeSet<String>,
     metadata: BTreeMap<String, String>,
+    entity_id: Secret,
     pub(super) grant: Grant,
     issued: Moment,
     created_for: Duration,
@@ -108,7 +109,7 @@ impl Token {
             "metadata": self.metadata,
             "lease_duration": ttl.as_secs(),
             "renewable": self.renewable(),
-            "entity_id": "",
+            "entity_id": self.entity_id.expose(),
             "token_type": self.grant.kind.as_str(),
             "orphan": true,
             "mfa_requirement": null,
@@ -133,19 +134,19 @@ impl Token {
             "orphan": true,
             "creation_time": self.issued.wall.as_secs(),
             "creation_ttl": self.created_for.as_secs(),
-            "expire_time": self.ends.wall.to_string(),
+            "expire_time": precise(self.ends.wall),
             "ttl": self.ends.remaining(now).as_secs(),
             "explicit_max_ttl": self.grant.explicit_max_ttl.unwrap_or_default().as_secs(),
-            "entity_id": "",
+            "entity_id": self.entity_id.expose(),
             "type": self.grant.kind.as_str(),
             "renewable": self.renewable(),
-            "issue_time": self.issued.wall.to_string(),
+            "issue_time": precise(self.issued.wall),
         });
         if let Some(period) = self.grant.period {
             data["period"] = json!(period.as_secs());
         }
         if let Some(renewed) = self.renewed {
-            data["last_renewal"] = json!(renewed.wall.to_string());
+            data["last_renewal"] = json!(precise(renewed.wall));
             data["last_renewal_time"] = json!(renewed.wall.as_secs());
         }
         data
@@ -267,10 +268,13 @@ impl Inner {
     }
 
     /// A text that is a secret, made as Vault's tokens are.
-    pub(super) fn token_id(&self, kind: &str, length: usize) -> Option<Secret> {
-        // Vault's begin with "CAESI", which is the head of the structure that they encode.
-        let text = draw(&self.random, BASE64_URL, length)?;
-        Some(Secret::new(format!("{kind}.CAESI{text}")))
+    pub(super) fn token_id(&self, kind: TokenKind) -> Option<Secret> {
+        // The heads are those of the structures that Vault's tokens encode.
+        let (head, length) = match kind {
+            TokenKind::Service => ("hvs.CAESI", 86),
+            TokenKind::Batch => ("hvb.AAAAAQ", 221),
+        };
+        Some(Secret::new(format!("{head}{}", draw(&self.random, BASE64_URL, length)?)))
     }
 
     /// Gives out a token after a login.
@@ -282,7 +286,7 @@ impl Inner {
         now: Moment,
     ) -> Result<Reply, Refusal> {
         let batch = grant.kind == TokenKind::Batch;
-        let id = self.token_id(if batch { "hvb" } else { "hvs" }, if batch { 130 } else { 86 });
+        let id = self.token_id(grant.kind);
         let accessor = if batch { Some(String::new()) } else { self.letters(24) };
         state.tokens.last += 1;
         let mut token = Token {
@@ -291,7 +295,8 @@ impl Inner {
             accessor: accessor.ok_or_else(Refusal::internal)?,
             display_name: holder.display_name,
             path: holder.path,
-            policies: vec!["default".to_owned(), holder.policy],
+            policies: BTreeSet::from(["default".to_owned(), holder.policy]),
+            entity_id: self.uuid().ok_or_else(Refusal::internal)?,
             metadata: holder.metadata,
             issued: now,
             created_for: grant.ttl,
@@ -322,7 +327,8 @@ impl Inner {
         now: Moment,
     ) -> Result<Reply, Refusal> {
         if !asked.writes() {
-            return Err(Refusal::unsupported_operation());
+            // The path would take it, but the policy `default` lets nobody ask so.
+            return Err(Refusal::policy());
         }
         if token.spent() {
             return Err(Refusal::bad_request("token not found"));
@@ -353,7 +359,8 @@ impl Inner {
         token: &Token,
     ) -> Result<Reply, Refusal> {
         if !asked.writes() {
-            return Err(Refusal::unsupported_operation());
+            // The path would take it, but the policy `default` lets nobody ask so.
+            return Err(Refusal::policy());
         }
         if token.batch() {
             return Err(Refusal::bad_request("batch tokens cannot be revoked"));

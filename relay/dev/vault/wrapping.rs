@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::upstream::draw;
 use super::Inner;
-use super::answer::{Refusal, Reply};
+use super::answer::{Refusal, Reply, precise};
 use super::request::Asked;
+use super::settings::TokenKind;
 use super::state::State;
 use crate::clock::Moment;
 use crate::credential::Secret;
@@ -25,7 +27,7 @@ pub(super) struct Wrapped {
 
 impl Inner {
     pub(super) fn wrap(&self, path: &str, secret_id: &Secret, ttl: Duration) -> Option<Secret> {
-        let token = self.token_id("hvs", 86)?;
+        let token = self.token_id(TokenKind::Service)?;
         let now = self.clock.now();
         self.state().wrapped.push(Wrapped {
             token: token.clone(),
@@ -43,14 +45,10 @@ impl Inner {
         let wrapped = &state.wrapped[position(state, asked)?];
         let data = json!({
             "creation_path": wrapped.creation_path,
-            "creation_time": wrapped.created.wall.to_string(),
+            "creation_time": precise(wrapped.created.wall),
             "creation_ttl": wrapped.ttl.as_secs(),
         });
-        // What `sys/` answers stands beside the envelope too.
-        let told = ["creation_path", "creation_time", "creation_ttl"];
-        Ok(told.into_iter().fold(Reply::of("system", data.clone()), |reply, name| {
-            reply.with(name, data[name].clone())
-        }))
+        Ok(Reply::of("", data))
     }
 
     /// `sys/wrapping/unwrap`, once.
@@ -80,6 +78,10 @@ fn position(state: &State, asked: &Asked) -> Result<usize, Refusal> {
     let own = || asked.token.as_ref().map(Secret::expose).unwrap_or_default();
     let token = Some(parameters.text("token")).filter(|token| !token.is_empty());
     let token = token.unwrap_or_else(own);
+    if token.is_empty() {
+        let text = "error validating wrapping token: token is empty";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    }
     state
         .wrapped
         .iter()
