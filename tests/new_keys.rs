@@ -21,6 +21,7 @@ use credential_relay::dev::sts::{Action, Fault, FaultKind, IssuedLifetime};
 use credential_relay::failure::{Cause, Failure, Stage};
 use credential_relay::rotation::probe::Probe;
 use credential_relay::sources::{Fetch, Freshness, Source, Suspect};
+use credential_relay::transport::Transports;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
