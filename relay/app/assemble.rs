@@ -27,6 +27,13 @@ use crate::transport::{TlsError, Transports};
 /// operation, and a little more lets its error be the one that is told.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A read from Vault has this many calls before it at most: a renewal that fails, a login and the
+/// read itself.
+const VAULT_CALLS: u32 = 3;
+
+/// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
+const REVOKE: Duration = Duration::from_secs(2);
+
 /// What every profile is made with.
 pub struct Workshop {
     /// The time.
@@ -132,6 +139,13 @@ impl Workshop {
         Ok(Some(Proof { successes: *successes, settle: *settle, probe: Arc::new(identifier) }))
     }
 
+    /// Revokes what lives at an upstream, as far as that is done within 2 s.
+    pub async fn revoke(&self) {
+        if timeout(REVOKE, self.vaults.revoke()).await.is_err() {
+            tracing::warn!("not everything was revoked in time: it ends by itself");
+        }
+    }
+
     /// Who asks an STS, for a profile, whose keys these are.
     ///
     /// # Errors
@@ -174,10 +188,14 @@ impl Probe for Identifier {
 
 /// How long one attempt of a profile may take.
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
+    let base = match &settings.source {
+        config::Source::Environment | config::Source::File { .. } => STAGE_TIMEOUT,
+        config::Source::Vault(source) => source.vault.timeout.saturating_mul(VAULT_CALLS),
+    };
     let exchanges = matches!(settings.long_lived_keys, LongLivedKeys::Exchanged { .. });
     let steps = settings.chain.len().max(usize::from(exchanges));
-    let stages = u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1);
-    STAGE_TIMEOUT.saturating_mul(stages)
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    base.saturating_add(STAGE_TIMEOUT.saturating_mul(steps))
 }
 
 /// How long a command waits for AWS to know keys that were made for it (upstreams section 1).

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
 
 use super::assemble::{self, AssembleError, Workshop};
 use crate::config;
@@ -16,9 +14,6 @@ use crate::endpoint::access;
 use crate::metrics::ProfileMetrics;
 use crate::rotation::{Rotation, Suspicion};
 use crate::{admin, endpoint, store};
-
-/// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
-const REVOKE: Duration = Duration::from_secs(2);
 
 /// The profiles that run, and what the listeners see of them.
 pub(super) struct Profiles {
@@ -143,12 +138,10 @@ impl Profiles {
         self.admin.send_replace(Arc::new(seen.collect()));
     }
 
-    /// Ends every rotation and revokes what they hold at an upstream, within [`REVOKE`].
+    /// Ends every rotation and revokes what they hold at an upstream.
     pub(super) async fn revoke(mut self) {
         self.rotations.shutdown().await;
-        if timeout(REVOKE, self.workshop.vaults.revoke()).await.is_err() {
-            tracing::warn!("not everything was revoked in time: it ends by itself");
-        }
+        self.workshop.revoke().await;
     }
 
     /// Waits until a rotation has ended by itself, which only a bug can make it do.

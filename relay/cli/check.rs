@@ -103,6 +103,8 @@ async fn connect(
             }
         }
     }
+    // Nobody holds the keys: a user that Vault made for this would stay for as long as its lease.
+    workshop.revoke().await;
     failed(failures, config)
 }
 
