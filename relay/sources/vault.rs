@@ -3,6 +3,7 @@
 
 mod client;
 mod errors;
+mod login;
 mod session;
 mod wire;
 
@@ -13,6 +14,7 @@ use crate::config::vault::Vault;
 use crate::transport::{Security, TlsError, Transports};
 
 use client::Client;
+pub use login::Ambient;
 use session::Session;
 
 /// The sessions that are in use: profiles with equal settings share one.
@@ -20,10 +22,12 @@ use session::Session;
 pub struct Vaults(Vec<(Arc<Vault>, Arc<Session>)>);
 
 impl Vaults {
-    /// The session for these settings; one that exists is shared.
+    /// The session for these settings; one that exists is shared. `ambient` is what its login takes
+    /// from the relay's surroundings.
     fn session(
         &mut self,
         settings: &Arc<Vault>,
+        ambient: impl FnOnce() -> Ambient,
         transports: &mut Transports,
         clock: &Clock,
     ) -> Result<Arc<Session>, TlsError> {
@@ -35,7 +39,7 @@ impl Vaults {
             false => Security::Tls(settings.tls.clone()),
         };
         let client = Client::new(transports.get(security)?, Arc::clone(settings));
-        let session = Arc::new(Session::new(client, clock.clone()));
+        let session = Arc::new(Session::new(client, clock.clone(), ambient()));
         self.0.push((Arc::clone(settings), Arc::clone(&session)));
         Ok(session)
     }
