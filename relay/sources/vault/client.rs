@@ -85,6 +85,13 @@ pub(super) struct Refusal {
     pub(super) why: Why,
 }
 
+impl Refusal {
+    /// Whether Vault refused the token, or what it may do.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self.why, Why::Status { status: 403, .. })
+    }
+}
+
 /// What happened instead. Every text is scrubbed.
 #[derive(Debug)]
 pub(super) enum Why {
