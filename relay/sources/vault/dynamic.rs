@@ -74,7 +74,7 @@ enum Held {
     Nothing,
     /// A session of STS, which stands for itself.
     Session(CredentialType),
-    User(User),
+    User(Box<User>),
 }
 
 /// A user of IAM that Vault made.
@@ -271,7 +271,7 @@ impl Dynamic {
         let limit = if user.nominal < life { "the Vault token's ttl" } else { "the lease" };
         self.warn_of_short_life(user.nominal, limit);
         let credential = user.credential.clone();
-        self.held = Held::User(user);
+        self.held = Held::User(Box::new(user));
         self.note();
         Ok(credential)
     }
