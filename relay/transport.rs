@@ -46,21 +46,22 @@ pub enum Security {
     Tls(Tls),
 }
 
-/// The transports that are in use.
-#[derive(Debug, Default)]
-pub struct Transports(HashMap<Security, Transport>);
+/// The transports that are in use. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Transports(Arc<std::sync::Mutex<HashMap<Security, Transport>>>);
 
 impl Transports {
     /// The transport for these settings; one that exists is shared.
     ///
     /// # Errors
     /// If a file of the TLS settings cannot be used.
-    pub fn get(&mut self, security: Security) -> Result<Transport, TlsError> {
-        if let Some(shared) = self.0.get(&security) {
+    pub fn get(&self, security: Security) -> Result<Transport, TlsError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = known.get(&security) {
             return Ok(shared.clone());
         }
         let made = Transport::new(security.clone())?;
-        self.0.insert(security, made.clone());
+        known.insert(security, made.clone());
         Ok(made)
     }
 }
