@@ -89,9 +89,9 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether Vault refused the token, or what it may do.
+    /// Whether Vault, and no proxy before it, refused the token, or what it may do.
     pub(super) fn is_forbidden(&self) -> bool {
-        matches!(self.why, Why::Status { status: 403, .. })
+        matches!(self.why, Why::Status { status: 403, page: None, .. })
     }
 }
 
