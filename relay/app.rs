@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LeasesAtEnd};
 use crate::metrics::Metrics;
 use crate::{admin, endpoint, shutdown};
 
@@ -33,6 +33,7 @@ pub struct App {
     first: Update,
     clock: Clock,
     metrics: Metrics,
+    leases_at_end: LeasesAtEnd,
 }
 
 /// Where it listens.
@@ -93,7 +94,8 @@ pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let workshop = Workshop::new(clock.clone(), metrics.clone());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
-    Ok(App { endpoint, admin, socket, profiles, first, clock, metrics })
+    let leases_at_end = config.leases_at_end;
+    Ok(App { endpoint, admin, socket, profiles, first, clock, metrics, leases_at_end })
 }
 
 impl App {
@@ -143,6 +145,10 @@ impl App {
         tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
         trigger.drain_then_stop(drain).await;
         while listeners.join_next().await.is_some() {}
+        match self.leases_at_end {
+            LeasesAtEnd::Left => {}
+            LeasesAtEnd::Revoked => self.profiles.revoke().await,
+        }
         tracing::info!("stopped");
         Ok(())
     }

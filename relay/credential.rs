@@ -102,6 +102,8 @@ pub enum Origin {
     /// Somebody else did, and put it where the relay finds it: only its end is known, and another
     /// may stand in its place at any time.
     Found,
+    /// Another takes its place at that moment, and it lives on for a while.
+    Replaced(Moment),
 }
 
 impl Lifetime {
@@ -134,6 +136,15 @@ impl Lifetime {
         Self { expiry, nominal: left, origin: Origin::Found }
     }
 
+    /// A life that goes on for `overlap` after another credential takes its place.
+    pub fn replaced(seen: Moment, at: Timestamp, overlap: Duration) -> Self {
+        let ends = at + overlap;
+        let left = |end: Timestamp| end.saturating_since(seen.wall);
+        let moment = |end| Moment { wall: end, boot: seen.boot.saturating_add(left(end)) };
+        let origin = Origin::Replaced(moment(at));
+        Self { expiry: moment(ends), nominal: left(ends), origin }
+    }
+
     /// When the credential ends.
     pub fn expiry(&self) -> Moment {
         self.expiry
@@ -154,7 +165,7 @@ impl Lifetime {
     /// whole: a share of what is left would shrink at each look.
     pub fn serve_until(&self) -> Moment {
         let margin = match self.origin {
-            Origin::Asked => Self::MARGIN.min(self.nominal / 10),
+            Origin::Asked | Origin::Replaced(_) => Self::MARGIN.min(self.nominal / 10),
             Origin::Found => Self::MARGIN,
         };
         self.expiry.before(margin)

@@ -1,9 +1,13 @@
 //! `dev`: the relay in front of an embedded upstream. One command, no account, nothing installed;
 //! the credentials come through the same chain, rotation and endpoint as in a cluster.
 
+mod ledger;
 pub mod sts;
+mod upstream;
+pub mod vault;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,6 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::TcpListener;
 
 use crate::app::{self, Addresses};
 use crate::cli::{Ends, Failed, print};
@@ -21,8 +26,9 @@ use crate::config::environment::Environment;
 use crate::config::load;
 use crate::credential::Secret;
 use crate::listener::{self, Limits};
-use crate::shutdown;
+use crate::shutdown::{self, Signal};
 use sts::{Fault, IssuedLifetime, Regions, Settings, Sts, User};
+use vault::{Vault, demo};
 
 /// The account of the user that everything starts from, and the one that the chain ends in. Both
 /// are AWS's own example accounts.
@@ -43,6 +49,13 @@ pub struct Dev {
     /// outage=5 (the next five calls)… May be given more than once.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
+    /// Start a Vault too, whose credentials the embedded STS knows.
+    #[arg(long)]
+    vault: bool,
+    /// What goes wrong at the Vault: sealed, auth/:hang, aws/creds/:quota=3 (the next three
+    /// requests whose paths begin so)… May be given more than once.
+    #[arg(long = "vault-fault", value_name = "FAULT", requires = "vault")]
+    vault_faults: Vec<vault::Fault>,
     /// Where applications ask; port 0 takes one that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -51,35 +64,55 @@ pub struct Dev {
 impl Dev {
     pub(crate) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         let ends = Ends::listen()?;
-        let start = |error: io::Error| Failed::Start(format!("dev: {error}"));
-        let upstream = listener::bind("dev's upstream", ([127, 0, 0, 1], 0).into())
-            .map_err(|error| Failed::Start(error.to_string()))?;
-        let upstream_address = upstream.local_addr().map_err(start)?;
-        let keys = Keys::draw().map_err(start)?;
+        let (upstream, upstream_address) = bind()?;
+        let keys = Keys::draw().map_err(|error| start(&error))?;
         let sts = self.upstream(&keys)?;
-        let folder = Folder::create().map_err(start)?;
-        let files = folder.fill(&keys, upstream_address, self.listen).map_err(start)?;
+        let folder = Folder::create().map_err(|error| start(&error))?;
+        let files =
+            folder.fill(&keys, upstream_address, self.listen).map_err(|error| start(&error))?;
 
         let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
         let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
-        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime))?;
+        let (vault, told) = match self.vault.then(|| self.vault(&sts, &folder)).transpose()? {
+            Some((serving, told)) => (Some(serving), told),
+            None => (None, String::new()),
+        };
+        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime, &told))?;
 
         let (_running, signal) = shutdown::channel();
-        let serving = listener::serve(vec![upstream], sts, Limits::uncounted(64), signal);
+        let serving = serve(upstream, sts, signal.clone());
+        let vault = async {
+            match vault {
+                Some((listener, vault)) => serve(listener, vault, signal).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             done = ends.run(app, Duration::ZERO) => done,
             () = serving => Ok(()),
+            () = vault => Ok(()),
         }
     }
 
+    /// A Vault that waits to be served, and what the greeting says about it.
+    fn vault(&self, sts: &Sts, folder: &Folder) -> Result<((TcpListener, Vault), String), Failed> {
+        let (listener, address) = bind()?;
+        let jwt = demo::draw_jwt().ok_or_else(|| start(&no_random()))?;
+        let file = folder.0.join("jwt");
+        write_private(&file, jwt.expose()).map_err(|error| start(&error))?;
+        let vault = demo::vault(sts.clone(), jwt, HUB, Duration::from_secs(self.lifetime))
+            .map_err(|error| start(&error))?;
+        vault.faults().set(self.vault_faults.clone());
+        Ok(((listener, vault), demo::greeting(address, &file)))
+    }
+
     fn upstream(&self, keys: &Keys) -> Result<Sts, Failed> {
-        let broken = |why: &dyn std::fmt::Display| Failed::Start(format!("dev: {why}"));
         let settings = Settings {
-            account: HUB.parse().map_err(|error| broken(&error))?,
+            account: HUB.parse().map_err(|error| start(&error))?,
             user: User {
                 name: "developer".to_owned(),
-                access_key_id: keys.id.parse().map_err(|error| broken(&error))?,
+                access_key_id: keys.id.parse().map_err(|error| start(&error))?,
                 secret_access_key: keys.secret.clone(),
             },
             lifetime: IssuedLifetime::AtMost(Duration::from_secs(self.lifetime)),
@@ -92,6 +125,25 @@ impl Dev {
     }
 }
 
+fn start(error: &dyn Display) -> Failed {
+    Failed::Start(format!("dev: {error}"))
+}
+
+fn no_random() -> io::Error {
+    io::Error::other("no random numbers for keys")
+}
+
+fn bind() -> Result<(TcpListener, SocketAddr), Failed> {
+    let listener = listener::bind("dev's upstream", ([127, 0, 0, 1], 0).into())
+        .map_err(|error| Failed::Start(error.to_string()))?;
+    let address = listener.local_addr().map_err(|error| start(&error))?;
+    Ok((listener, address))
+}
+
+async fn serve<S: listener::Answer>(listener: TcpListener, service: S, signal: Signal) {
+    listener::serve(vec![listener], service, Limits::uncounted(64), signal).await;
+}
+
 /// The user's keys, new at each start.
 struct Keys {
     id: String,
@@ -101,9 +153,7 @@ struct Keys {
 impl Keys {
     fn draw() -> io::Result<Self> {
         let mut random = [0_u8; 56];
-        SystemRandom::new()
-            .fill(&mut random)
-            .map_err(|_| io::Error::other("no random numbers for keys"))?;
+        SystemRandom::new().fill(&mut random).map_err(|_| no_random())?;
         let text = |alphabet: &[u8; 32], bytes: &[u8]| {
             bytes
                 .iter()
@@ -178,7 +228,13 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The variables to paste, and what to try.
-fn greeting(addresses: &Addresses, upstream: SocketAddr, files: &Files, lifetime: u64) -> String {
+fn greeting(
+    addresses: &Addresses,
+    upstream: SocketAddr,
+    files: &Files,
+    lifetime: u64,
+    vault: &str,
+) -> String {
     let endpoint = addresses.endpoint.first().map_or_else(String::new, ToString::to_string);
     format!(
         "\
@@ -190,7 +246,7 @@ export AWS_ENDPOINT_URL_STS='http://{upstream}'
 export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
 export NO_PROXY=\"127.0.0.1,localhost${{NO_PROXY:+,$NO_PROXY}}\" no_proxy=\"127.0.0.1,localhost${{no_proxy:+,$no_proxy}}\"
 export CREDENTIAL_RELAY_CONFIG='{config}'
-# Then:   aws sts get-caller-identity      and      credential-relay status
+{vault}# Then:   aws sts get-caller-identity      and      credential-relay status
 # Ctrl-C ends it. One line follows for each rotation:
 ",
         token = files.token.display(),

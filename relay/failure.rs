@@ -95,6 +95,8 @@ pub enum Stage {
         /// The role's ARN.
         role: String,
     },
+    /// A call to STS that is no hop: its operation.
+    Sts(&'static str),
     /// The relay itself, after the upstreams had answered.
     Relay,
 }
@@ -104,6 +106,7 @@ impl fmt::Display for Stage {
         match self {
             Self::Base(kind) => write!(f, "source {kind}"),
             Self::Hop { number, role } => write!(f, "hop {number} ({role})"),
+            Self::Sts(operation) => write!(f, "sts {operation}"),
             Self::Relay => f.write_str("relay"),
         }
     }
@@ -121,6 +124,16 @@ pub enum Advice {
         /// What would be right.
         fix: &'static str,
     },
+}
+
+impl Advice {
+    /// What would be right, where more is known than the cause.
+    pub const fn fix(self) -> Option<&'static str> {
+        match self {
+            Self::ByCause => None,
+            Self::Known { fix, .. } => Some(fix),
+        }
+    }
 }
 
 /// One failed fetch. Its reason is already scrubbed: every text of an upstream goes through

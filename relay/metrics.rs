@@ -53,6 +53,8 @@ struct Inner {
     next_refresh: Family<ByProfile, Gauge>,
     refreshes: Family<ByResult, Counter>,
     upstream_calls: Family<ByCall, Counter>,
+    propagation_checks: Family<ByResult, Counter>,
+    propagation: Family<ByProfile, Gauge>,
     requests: Family<ByDecision, Counter>,
     durations: Family<ByProfile, Histogram>,
     connections: Gauge,
@@ -82,6 +84,8 @@ impl Metrics {
             next_refresh: Family::default(),
             refreshes: Family::default(),
             upstream_calls: Family::default(),
+            propagation_checks: Family::default(),
+            propagation: Family::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(histogram),
             connections: Gauge::default(),
@@ -166,6 +170,17 @@ impl Inner {
             self.upstream_calls.clone(),
         );
         registry.register(
+            "propagation_checks",
+            "New keys that AWS was asked about before they were served, by what became of them",
+            self.propagation_checks.clone(),
+        );
+        registry.register_with_unit(
+            "propagation",
+            "How long the newest keys have waited, or had to wait, until AWS knew them",
+            Unit::Seconds,
+            self.propagation.clone(),
+        );
+        registry.register(
             "requests",
             "Requests of applications by what was decided",
             self.requests.clone(),
@@ -211,6 +226,11 @@ impl ProfileMetrics {
         }
     }
 
+    /// What was served is served no longer.
+    pub fn withdrawn(&self) {
+        self.metrics.0.expiry.remove(&ByProfile { profile: self.profile.clone() });
+    }
+
     /// A fetch failed.
     pub fn failed(&self, failure: &Failure) {
         self.refreshes(failure.cause.as_str()).inc();
@@ -219,6 +239,19 @@ impl ProfileMetrics {
     /// The next fetch is due at `at`.
     pub fn next_refresh(&self, at: Timestamp) {
         self.gauge(&self.metrics.0.next_refresh).set(at.as_secs());
+    }
+
+    /// New keys are being tried out, for `waited` so far.
+    pub fn propagating(&self, waited: Duration) {
+        let secs = i64::try_from(waited.as_secs()).unwrap_or(i64::MAX);
+        self.gauge(&self.metrics.0.propagation).set(secs);
+    }
+
+    /// Something became of new keys that were tried out: `known`, `late` (they still are, after a
+    /// minute) or `dropped`.
+    pub fn propagation_check(&self, result: &'static str) {
+        let labels = ByResult { profile: self.profile.clone(), result };
+        self.metrics.0.propagation_checks.get_or_create(&labels).inc();
     }
 
     /// One call to an upstream ended; `result` is `success` or a [`Cause`]'s short name.
@@ -239,6 +272,7 @@ impl ProfileMetrics {
         self.metrics.0.expiry.remove(&labels);
         self.metrics.0.last_refresh.remove(&labels);
         self.metrics.0.next_refresh.remove(&labels);
+        self.metrics.0.propagation.remove(&labels);
     }
 
     fn refreshes(&self, result: &'static str) -> Counter {

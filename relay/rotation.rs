@@ -1,6 +1,8 @@
 //! Rotation: the loop that fetches, checks, publishes, waits and retries; one for each profile.
 
 pub mod backoff;
+pub mod probe;
+mod suspect;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::{Clock, Moment};
 use crate::config::LongLivedKeys;
 use crate::config::values::ProfileName;
-use crate::credential::{Credential, Session, Validity};
+use crate::credential::{AccessKeyId, Credential, Propagation, Session, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 use crate::sources::{Freshness, Source};
@@ -21,6 +23,8 @@ use crate::store::{Plan, Publisher, Rotated, Served, Snapshot, View};
 
 use crate::schedule::{self, Draw};
 use backoff::Backoff;
+use probe::Proof;
+pub use suspect::Suspicion;
 
 /// A sleep does not count the time for which a machine is suspended, so the clock is looked at
 /// this often. A client that asks sooner after a resume is held or answered 503, never served an
@@ -30,6 +34,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A failing renewal is tried at least once more when this much is left (upstreams section 6).
 const LAST_CALL: Duration = Duration::from_secs(60);
 
+/// Where a user was made for keys that cannot be served, the next would be made in vain too until
+/// somebody acts; an account has room for some thousand users, and Vault keeps each for as long as
+/// its lease, 32 days by default.
+const IN_VAIN: Duration = Duration::from_secs(3600);
+
 /// The rotation of one profile.
 pub struct Rotation {
     /// The profile that it serves.
@@ -38,6 +47,11 @@ pub struct Rotation {
     pub source: Box<dyn Source>,
     /// What to do with keys that no session token or no expiry goes with.
     pub long_lived_keys: LongLivedKeys,
+    /// What new keys of a user must stand before they are served; none, and they are served at
+    /// once.
+    pub proof: Option<Proof>,
+    /// What is feared of what is held; nothing at first.
+    pub suspicion: Suspicion,
     /// Where they go.
     pub publisher: Publisher,
     /// The time.
@@ -52,6 +66,7 @@ pub struct Rotation {
 enum Woken {
     Due,
     Asked(Vec<oneshot::Sender<Rotated>>),
+    Suspect,
 }
 
 impl Rotation {
@@ -60,47 +75,47 @@ impl Rotation {
         let mut backoff = Backoff::default();
         let mut woken = Woken::Due;
         loop {
-            let freshness = match woken {
-                Woken::Due => Freshness::Reuse,
-                Woken::Asked(_) => Freshness::Anew,
+            let (freshness, mut replies) = match woken {
+                Woken::Due | Woken::Suspect => (Freshness::Reuse, Vec::new()),
+                Woken::Asked(replies) => (Freshness::Anew, replies),
             };
+            self.judge().await;
             self.publisher.plan(Plan::Fetching(self.clock.now().wall));
-            let outcome = self.attempt(freshness).await;
+            let fetched = self.fetch(freshness).await;
+            let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
+            let (outcome, patience) = match self.check(fetched) {
+                Ok(served) => (self.proven(served, &mut replies).await, Duration::ZERO),
+                Err(failure) if made => (Err(failure), IN_VAIN),
+                Err(failure) => (Err(failure), Duration::ZERO),
+            };
             let next = match &outcome {
                 Ok(served) => {
                     backoff.reset();
                     self.publish(served)
                 }
-                Err(failure) => self.report(failure, &mut backoff),
-            };
-            if let Woken::Asked(replies) = woken {
-                for reply in replies {
-                    // Whoever asked may have gone; the new credential is published all the same.
-                    let _ = reply.send(outcome.clone());
+                Err(failure) => {
+                    let wait = backoff.after(failure.cause, Draw::random());
+                    self.report(failure, wait.max(patience))
                 }
+            };
+            for reply in replies {
+                // Whoever asked may have gone; the new credential is published all the same.
+                let _ = reply.send(outcome.clone());
             }
             woken = self.wait_until(next).await;
         }
     }
 
-    /// One fetch within its time, checked. A panic in a source ends the attempt, not the loop.
-    async fn attempt(&mut self, freshness: Freshness) -> Rotated {
-        // Within the block, so that a source that panics before its first await is caught too.
-        let fetch = AssertUnwindSafe(async { self.source.fetch(freshness).await }).catch_unwind();
-        let fetched = match timeout(self.attempt_timeout, fetch).await {
-            Ok(Ok(fetched)) => fetched,
-            Ok(Err(_panic)) => Err(Failure::new(
-                Cause::Internal,
-                Stage::Relay,
-                "the source panicked, which is a bug of the relay; the log says where",
-            )),
-            Err(_elapsed) => Err(Failure::new(
-                Cause::Unreachable,
-                Stage::Relay,
-                format!("no answer within {} s", self.attempt_timeout.as_secs()),
-            )),
-        };
+    /// One fetch within its time.
+    async fn fetch(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
+        let fetch = async { self.source.fetch(freshness).await };
+        guarded(self.attempt_timeout, "the source", fetch).await
+    }
+
+    /// Whether what was fetched may be served, and how.
+    fn check(&self, fetched: Result<Credential, Failure>) -> Rotated {
         fetched
+            .and_then(|credential| self.alive(credential))
             .and_then(|credential| accept(credential, &self.long_lived_keys))
             .and_then(|credential| Served::new(credential, self.clock.now()))
             .map(Arc::new)
@@ -152,11 +167,10 @@ impl Rotation {
         }
     }
 
-    /// Notes a failure and says when to try again.
-    fn report(&self, failure: &Arc<Failure>, backoff: &mut Backoff) -> Moment {
+    /// Notes a failure and says when to try again: after `wait`, or sooner if what is held ends.
+    fn report(&self, failure: &Arc<Failure>, wait: Duration) -> Moment {
         let now = self.clock.now();
         self.publisher.report(Arc::clone(failure), now);
-        let wait = backoff.after(failure.cause, Draw::random());
         let held = self.publisher.held();
         let (serving, again) = match held.view(now) {
             View::Ready(served, _) => (
@@ -174,6 +188,7 @@ impl Rotation {
             retry_ms = u64::try_from(again.remaining(now).as_millis()).unwrap_or(u64::MAX),
             serving,
             reason = failure.reason,
+            fix = failure.advice.fix(),
             "refresh failed"
         );
         self.publisher.plan(Plan::Retry(again.wall));
@@ -182,7 +197,8 @@ impl Rotation {
         again
     }
 
-    /// Waits until a moment on either clock, or until somebody asks for a new credential.
+    /// Waits until a moment on either clock, until somebody asks for a new credential, or until the
+    /// one that is held may be dead.
     async fn wait_until(&mut self, due: Moment) -> Woken {
         loop {
             let left = due.remaining(self.clock.now());
@@ -192,8 +208,42 @@ impl Rotation {
             tokio::select! {
                 () = sleep(left.min(LOOK_AGAIN)) => {}
                 replies = self.publisher.asked() => return Woken::Asked(replies),
+                id = suspected(self.source.as_mut()) => {
+                    if self.suspects(id) {
+                        return Woken::Suspect;
+                    }
+                }
             }
         }
+    }
+}
+
+/// Runs a part that is not the loop's own within its time. Its panic ends the attempt, not the loop.
+async fn guarded<T>(
+    limit: Duration,
+    who: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_panic)) => Err(Failure::new(
+            Cause::Internal,
+            Stage::Relay,
+            format!("{who} panicked, which is a bug of the relay; the log says where"),
+        )),
+        Err(_elapsed) => Err(Failure::new(
+            Cause::Unreachable,
+            Stage::Relay,
+            format!("no answer within {} s", limit.as_secs()),
+        )),
+    }
+}
+
+/// Waits for keys that may be dead. A source that panics over it is not heard for this wait.
+async fn suspected(source: &mut dyn Source) -> AccessKeyId {
+    match AssertUnwindSafe(async { source.suspect().await }).catch_unwind().await {
+        Ok(id) => id,
+        Err(_panic) => std::future::pending().await,
     }
 }
 
@@ -203,10 +253,13 @@ impl Rotation {
 /// # Errors
 /// If it does.
 pub fn accept(credential: Credential, long_lived: &LongLivedKeys) -> Result<Credential, Failure> {
-    let lacks = match (&credential.session, &credential.validity) {
+    let (lacks, ways) = match (&credential.session, &credential.validity) {
         (Session::Token(_), Validity::Until(_)) => return Ok(credential),
-        (Session::None, _) => "session token",
-        (Session::Token(_), Validity::Unlimited) => "expiry",
+        (Session::None, _) => (
+            "session token",
+            "add a chain, set get_session_token to exchange them for a session, or",
+        ),
+        (Session::Token(_), Validity::Unlimited) => ("expiry", "add a chain, or"),
     };
     match long_lived {
         LongLivedKeys::Served => Ok(credential),
@@ -214,7 +267,7 @@ pub fn accept(credential: Credential, long_lived: &LongLivedKeys) -> Result<Cred
             Cause::Misconfigured,
             Stage::Relay,
             format!(
-                "the keys {} have no {lacks}, on which several SDKs fail; add a chain, or set serve_long_lived_keys to true",
+                "the keys {} have no {lacks}, on which several SDKs fail; {ways} set serve_long_lived_keys to true to serve them as they are",
                 credential.access_key_id
             ),
         )),

@@ -20,6 +20,9 @@ const WANTED: Duration = Duration::from_secs(1500);
 /// nothing to read.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
+/// Vault looks once a minute for keys that are due to be rotated (upstreams section 1).
+const TICK: Duration = Duration::from_secs(60);
+
 /// Two fetches are at least this far apart, whatever an upstream says of its credentials' lives.
 const CLOSEST: Duration = Duration::from_secs(1);
 
@@ -70,14 +73,18 @@ pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
         Validity::Unlimited => now + look_again(draw),
         Validity::Until(life) => {
             let jitter = draw.share(life.nominal().mul_f64(JITTER));
-            let wanted = life.expiry().before(renew_when_left(life.nominal()) + jitter);
+            let half = life.expiry().before(renew_when_left(life.nominal()) + jitter);
             let left = life.serve_until().remaining(now);
-            let latest = match life.origin() {
-                Origin::Asked => left,
-                Origin::Found => left.min(look_again(draw)),
+            let wanted = match life.origin() {
+                Origin::Asked => half.remaining(now).min(left),
+                Origin::Found => half.remaining(now).min(left).min(look_again(draw)),
+                // Whoever replaces it is as late as its own clock ticks.
+                Origin::Replaced(at) => {
+                    (at + TICK + draw.share(TICK)).remaining(now).min(left.mul_f64(0.8))
+                }
             };
             let earliest = (left / 4).clamp(CLOSEST, PATIENCE);
-            now + wanted.remaining(now).min(latest).max(earliest)
+            now + wanted.max(earliest)
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{Moment, Timestamp};
-use crate::credential::{Credential, document};
+use crate::credential::{AccessKeyId, Credential, document};
 use crate::failure::{Cause, Failure, Stage};
 
 /// A credential as it is handed out: its answer is rendered once, not per request.
@@ -123,7 +123,7 @@ impl Snapshot {
 }
 
 /// What the rotation of a profile is about to do; for people, not for decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// A fetch is under way since then.
     Fetching(Timestamp),
@@ -131,6 +131,26 @@ pub enum Plan {
     Renew(Timestamp),
     /// The last attempt failed, and the next is made then.
     Retry(Timestamp),
+    /// New keys are tried out before they are served.
+    Proving {
+        /// Since then.
+        since: Timestamp,
+        /// Which.
+        access_key_id: AccessKeyId,
+    },
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fetching(at) => write!(f, "fetching since {at}"),
+            Self::Renew(at) => write!(f, "renew at {at}"),
+            Self::Retry(at) => write!(f, "retry at {at}"),
+            Self::Proving { since, access_key_id } => {
+                write!(f, "checking since {since} that AWS knows {access_key_id}")
+            }
+        }
+    }
 }
 
 /// What came of a rotation that somebody asked for.
@@ -174,6 +194,11 @@ impl Publisher {
             };
             *snapshot = next;
         });
+    }
+
+    /// Takes a credential away that has died before its time.
+    pub fn withdraw(&self, failure: Arc<Failure>) {
+        self.snapshots.send_replace(Snapshot::Unavailable(failure));
     }
 
     /// Notes what comes next.
@@ -222,7 +247,7 @@ impl Reader {
 
     /// What the rotation is about to do.
     pub fn plan(&self) -> Plan {
-        *self.plan.borrow()
+        self.plan.borrow().clone()
     }
 
     /// Waits until `settled` holds for the snapshot. Never returns once the publisher is gone:

@@ -46,21 +46,22 @@ pub enum Security {
     Tls(Tls),
 }
 
-/// The transports that are in use.
-#[derive(Debug, Default)]
-pub struct Transports(HashMap<Security, Transport>);
+/// The transports that are in use. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Transports(Arc<std::sync::Mutex<HashMap<Security, Transport>>>);
 
 impl Transports {
     /// The transport for these settings; one that exists is shared.
     ///
     /// # Errors
     /// If a file of the TLS settings cannot be used.
-    pub fn get(&mut self, security: Security) -> Result<Transport, TlsError> {
-        if let Some(shared) = self.0.get(&security) {
+    pub fn get(&self, security: Security) -> Result<Transport, TlsError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = known.get(&security) {
             return Ok(shared.clone());
         }
         let made = Transport::new(security.clone())?;
-        self.0.insert(security, made.clone());
+        known.insert(security, made.clone());
         Ok(made)
     }
 }
@@ -92,7 +93,8 @@ impl Transport {
         let client = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         // On the heap for the time of the call alone: it is large, and many wait for their turn.
         let exchange = Box::pin(async move {
-            let (head, body) = client.request(request).await.map_err(SendError::of)?.into_parts();
+            let (head, body) =
+                client.request(request).await.map_err(SendError::Connection)?.into_parts();
             let body = Limited::new(body, LARGEST_ANSWER).collect().await;
             let body = body.map_err(SendError::Answer)?.to_bytes();
             Ok(Response::from_parts(head, body))
@@ -148,7 +150,7 @@ fn build(security: &Security) -> Result<Client<Route, Full<Bytes>>, TlsError> {
 #[derive(Debug)]
 pub enum SendError {
     /// No connection, or it broke before an answer began.
-    Connection(Box<dyn Error + Send + Sync>),
+    Connection(hyper_util::client::legacy::Error),
     /// The answer broke off, or is longer than any should be.
     Answer(Box<dyn Error + Send + Sync>),
     /// There was none in this time.
@@ -156,14 +158,19 @@ pub enum SendError {
 }
 
 impl SendError {
-    fn of(error: hyper_util::client::legacy::Error) -> Self {
-        Self::Connection(error.into())
+    /// Whether the request may have reached the upstream, and have been carried out there.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Connection(error) => !error.is_connect(),
+            Self::Answer(_) | Self::Late(_) => true,
+        }
     }
 
     /// Whether TLS failed somewhere below.
     pub fn is_tls(&self) -> bool {
         match self {
-            Self::Connection(error) | Self::Answer(error) => is_tls(error.as_ref()),
+            Self::Connection(error) => is_tls(error),
+            Self::Answer(error) => is_tls(error.as_ref()),
             Self::Late(_) => false,
         }
     }
@@ -173,7 +180,7 @@ impl fmt::Display for SendError {
     /// The innermost error's text: those around it say only that something failed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connection(error) => f.write_str(&root_of(error.as_ref())),
+            Self::Connection(error) => f.write_str(&root_of(error)),
             Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
             Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
         }

@@ -63,7 +63,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_credential_types", &["chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["chain", "sources"]),
-    ("aws_smithy_types", &["chain", "sources"]),
+    // In dev for its base64 alone.
+    ("aws_smithy_types", &["chain", "sources", "dev"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
     ("rustls", &["transport"]),

@@ -7,6 +7,8 @@
 )]
 
 mod upstream_cases;
+#[path = "upstream/vault.rs"]
+mod vault;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -36,7 +36,8 @@ pub struct ProfileStatus {
     pub state: State,
     /// What is served, if anything is.
     pub credential: Option<CredentialStatus>,
-    /// What comes next: `fetching since`, `renew at` or `retry at` and a time.
+    /// What comes next: `fetching since`, `renew at` or `retry at` and a time, or `checking since`
+    /// a time and which new key it is that AWS may not know yet.
     pub next: String,
     /// The last attempt's failure, if it failed.
     pub trouble: Option<Trouble>,
@@ -52,6 +53,8 @@ pub enum State {
     Failing,
     /// The first fetch has not ended.
     Pending,
+    /// Nothing, until AWS knows the new keys that are there.
+    Proving,
     /// The credential has ended and its renewal is under way.
     Expired,
     /// Nothing.
@@ -65,6 +68,7 @@ impl State {
             Self::Ready => "ready",
             Self::Failing => "failing",
             Self::Pending => "pending",
+            Self::Proving => "proving",
             Self::Expired => "expired",
             Self::Unavailable => "unavailable",
         }
@@ -144,25 +148,26 @@ impl Status {
     ) -> Self {
         let profiles = profiles.iter().map(|(name, profile)| {
             let snapshot = profile.reader.borrow();
+            let plan = profile.reader.plan();
+            let nothing = |state| match plan {
+                Plan::Proving { .. } => State::Proving,
+                Plan::Fetching(_) | Plan::Renew(_) | Plan::Retry(_) => state,
+            };
             let (state, served, failure) = match snapshot.view(now) {
-                View::Pending => (State::Pending, None, None),
-                View::Expired => (State::Expired, None, None),
+                View::Pending => (nothing(State::Pending), None, None),
+                View::Expired => (nothing(State::Expired), None, None),
                 View::Ready(served, Health::Renewing) => (State::Ready, Some(served), None),
                 View::Ready(served, Health::Failing(failure)) => {
                     (State::Failing, Some(served), Some(failure))
                 }
-                View::Unavailable(failure) => (State::Unavailable, None, Some(failure)),
+                View::Unavailable(failure) => (nothing(State::Unavailable), None, Some(failure)),
             };
             ProfileStatus {
                 name: name.to_string(),
                 origin: profile.origin.clone(),
                 state,
                 credential: served.map(|served| CredentialStatus::of(served.credential())),
-                next: match profile.reader.plan() {
-                    Plan::Fetching(at) => format!("fetching since {at}"),
-                    Plan::Renew(at) => format!("renew at {at}"),
-                    Plan::Retry(at) => format!("retry at {at}"),
-                },
+                next: plan.to_string(),
                 trouble: failure.map(|failure| Trouble::of(failure)),
             }
         });
@@ -173,5 +178,47 @@ impl Status {
             admin,
             profiles: profiles.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::Profile;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::credential::fixtures;
+    use crate::failure::{Cause, Stage};
+    use crate::store;
+
+    const NOW: Moment =
+        Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
+
+    #[test]
+    fn keys_that_are_tried_out_are_a_state_of_their_own_where_nothing_is_served() {
+        let (publisher, reader) = store::channel(NOW.wall);
+        let profiles: Profiles =
+            [("a".parse().unwrap(), Profile::new(reader, "vault".to_owned()))].into();
+        let status = |at| {
+            let address = ([127, 0, 0, 1], 1).into();
+            Status::of(&profiles, &[], address, at).profiles.remove(0)
+        };
+        let session = |n| fixtures::session(n, NOW, Duration::from_secs(100));
+        publisher.plan(Plan::Proving { since: NOW.wall, access_key_id: session(1).access_key_id });
+        let words = "AWS does not know the new key yet";
+        publisher.report(Arc::new(Failure::new(Cause::StaleCaller, Stage::Relay, words)), NOW);
+        let first = status(NOW);
+        assert_eq!(first.state, State::Proving);
+        assert_eq!(
+            first.next,
+            "checking since 1970-01-12T13:46:40Z that AWS knows ASIATESTTESTTES00001"
+        );
+        assert_eq!(first.trouble.unwrap().reason, words);
+
+        publisher.publish(Arc::new(Served::new(session(2), NOW).unwrap()));
+        assert_eq!(status(NOW).state, State::Ready, "the old one is served");
+        assert_eq!(status(NOW + Duration::from_secs(90)).state, State::Proving);
     }
 }

@@ -1,25 +1,39 @@
 //! From a profile's settings to the source that it stands for.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::chain::Chain;
-use crate::chain::sts::{Clients, Hop};
+use crate::chain::sts::{Clients, Exchange, Hop, Identifier};
+use crate::chain::{Chain, Step};
 use crate::clock::Clock;
-use crate::config;
 use crate::config::values::ProfileName;
-use crate::credential::Credential;
+use crate::config::vault::{Login, VaultRole, VaultSource};
+use crate::config::{self, LongLivedKeys, PropagationCheck};
+use crate::credential::{Credential, Secret};
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
+use crate::rotation::backoff::Backoff;
+use crate::rotation::probe::{Asked, Probe, Proof};
+use crate::schedule::Draw;
+use crate::sources::vault::{Ambient, Use, Vaults};
 use crate::sources::{Freshness, Source, fixed};
 use crate::transport::{TlsError, Transports};
 
 /// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
 /// operation, and a little more lets its error be the one that is told.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A read from Vault has this many calls before it at most: a renewal that fails, a login and the
+/// read itself.
+const VAULT_CALLS: u32 = 3;
+
+/// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
+const REVOKE: Duration = Duration::from_secs(2);
 
 /// What every profile is made with.
 pub struct Workshop {
@@ -29,8 +43,8 @@ pub struct Workshop {
     pub metrics: Metrics,
     /// STS clients, shared by all profiles.
     pub clients: Clients,
-    /// What they and the sources send by.
-    pub transports: Transports,
+    /// Sessions at Vault, shared by all profiles.
+    pub vaults: Vaults,
 }
 
 /// Why a profile could not be made.
@@ -60,10 +74,19 @@ impl fmt::Display for AssembleError {
 
 impl std::error::Error for AssembleError {}
 
+impl AssembleError {
+    fn tls(profile: &ProfileName, of: &'static str, error: TlsError) -> Self {
+        Self::Tls { profile: profile.clone(), of, error }
+    }
+}
+
 impl Workshop {
     /// A workshop without clients yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics, clients: Clients::new(), transports: Transports::default() }
+        let transports = Transports::default();
+        let clients = Clients::new(transports.clone());
+        let vaults = Vaults::new(transports, clock.clone());
+        Self { clock, metrics, clients, vaults }
     }
 
     /// The source of a profile, with its chain.
@@ -75,39 +98,135 @@ impl Workshop {
         name: &ProfileName,
         settings: &config::Profile,
     ) -> Result<Box<dyn Source>, AssembleError> {
-        let metrics = self.metrics.profile(name);
-        let hops = settings
-            .chain
-            .iter()
-            .enumerate()
-            .map(|(place, hop)| {
-                Hop::new(hop, place + 1, &mut self.clients, &mut self.transports, metrics.clone())
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| AssembleError::Tls { profile: name.clone(), of: "sts", error })?;
-        Ok(Box::new(Chain::new(self.base(&settings.source), hops, self.clock.clone())))
+        let steps =
+            self.steps(name, settings).map_err(|error| AssembleError::tls(name, "sts", error))?;
+        let base =
+            self.base(name, settings).map_err(|error| AssembleError::tls(name, "vault", error))?;
+        Ok(Box::new(Chain::new(base, steps, self.clock.clone())))
     }
 
-    fn base(&self, source: &config::Source) -> Box<dyn Source> {
-        match source {
-            config::Source::Environment => {
-                Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
-            }
-            config::Source::File { path } => {
-                Box::new(fixed::File::new(path.clone(), self.clock.clone()))
-            }
-            config::Source::Vault(_) => Box::new(fixed::Environment::new(|_| None)),
+    fn steps(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Vec<Step>, TlsError> {
+        let metrics = self.metrics.profile(name);
+        if let (LongLivedKeys::Exchanged { duration, sts }, []) =
+            (&settings.long_lived_keys, &settings.chain[..])
+        {
+            let exchange = Exchange::new(*duration, sts, &mut self.clients, metrics)?;
+            return Ok(vec![Step::Exchange(exchange)]);
         }
+        let hops = settings.chain.iter().enumerate();
+        hops.map(|(place, hop)| {
+            Hop::new(hop, place + 1, &mut self.clients, metrics.clone()).map(Step::Hop)
+        })
+        .collect()
+    }
+
+    /// What new keys of a user must stand before a profile serves them, if anything.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn proof(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Option<Proof>, AssembleError> {
+        let PropagationCheck::On { successes, settle, sts } = &settings.propagation else {
+            return Ok(None);
+        };
+        let identifier = self.identifier(name, sts)?;
+        Ok(Some(Proof { successes: *successes, settle: *settle, probe: Arc::new(identifier) }))
+    }
+
+    /// Revokes what lives at an upstream, as far as that is done within 2 s.
+    pub async fn revoke(&self) {
+        if timeout(REVOKE, self.vaults.revoke()).await.is_err() {
+            tracing::warn!("not everything was revoked in time: it ends by itself");
+        }
+    }
+
+    /// Who asks an STS, for a profile, whose keys these are.
+    ///
+    /// # Errors
+    /// If STS's CA file cannot be used.
+    pub fn identifier(
+        &mut self,
+        name: &ProfileName,
+        sts: &config::Sts,
+    ) -> Result<Identifier, AssembleError> {
+        let metrics = self.metrics.profile(name);
+        Identifier::new(sts, &mut self.clients, self.clock.clone(), metrics)
+            .map_err(|error| AssembleError::tls(name, "sts", error))
+    }
+
+    fn base(
+        &mut self,
+        name: &ProfileName,
+        settings: &config::Profile,
+    ) -> Result<Box<dyn Source>, TlsError> {
+        Ok(match &settings.source {
+            config::Source::Environment => environment(),
+            config::Source::File { path } => self.file(path),
+            config::Source::Vault(vault) => {
+                let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
+                let ambient = self.ambient(&vault.vault.login);
+                self.vaults.source(vault, used, ambient, self.metrics.profile(name))?
+            }
+        })
+    }
+
+    /// What a login to Vault takes from the relay's surroundings.
+    fn ambient(&self, login: &Login) -> Ambient {
+        match login {
+            Login::Aws { credentials, .. } => match &**credentials {
+                config::Source::Environment => Ambient::Credentials(environment()),
+                config::Source::File { path } => Ambient::Credentials(self.file(path)),
+                // The configuration has no such login.
+                config::Source::Vault(_) => Ambient::Nothing,
+            },
+            Login::Token => {
+                let token = std::env::var("VAULT_TOKEN").ok();
+                token.map_or(Ambient::Nothing, |token| Ambient::Token(Secret::new(token)))
+            }
+            _ => Ambient::Nothing,
+        }
+    }
+
+    fn file(&self, path: &Path) -> Box<dyn Source> {
+        Box::new(fixed::File::new(path.to_owned(), self.clock.clone()))
+    }
+}
+
+fn environment() -> Box<dyn Source> {
+    Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
+}
+
+impl Probe for Identifier {
+    fn ask<'a>(&'a self, credential: &'a Credential) -> Asked<'a> {
+        Box::pin(async { self.identify(credential).await.map(|_| ()) })
     }
 }
 
 /// How long one attempt of a profile may take.
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
-    let stages = u32::try_from(settings.chain.len()).unwrap_or(u32::MAX).saturating_add(1);
-    STAGE_TIMEOUT.saturating_mul(stages)
+    let base = match &settings.source {
+        config::Source::Environment | config::Source::File { .. } => STAGE_TIMEOUT,
+        config::Source::Vault(source) => source.vault.timeout.saturating_mul(VAULT_CALLS),
+    };
+    let exchanges = matches!(settings.long_lived_keys, LongLivedKeys::Exchanged { .. });
+    let steps = settings.chain.len().max(usize::from(exchanges));
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    base.saturating_add(STAGE_TIMEOUT.saturating_mul(steps))
 }
 
+/// How long a command waits for AWS to know keys that were made for it (upstreams section 1).
+pub const NEW_KEYS: Duration = Duration::from_secs(60);
+
 /// One fetch of a command that runs beside no rotation, within the time that a rotation gives it.
+/// Where keys of a user that Vault has just made call a step, it is tried again until AWS knows
+/// them: the chain keeps the keys, and none other are made.
 ///
 /// # Errors
 /// The source's own failure, or that it took too long.
@@ -116,18 +235,72 @@ pub async fn fetch_once(
     settings: &config::Profile,
 ) -> Result<Credential, Failure> {
     let late = |_| Failure::new(Cause::Unreachable, Stage::Relay, "no answer in time");
-    timeout(attempt_timeout(settings), source.fetch(Freshness::Reuse)).await.map_err(late)?
+    let limit = attempt_timeout(settings);
+    let end = Instant::now() + NEW_KEYS;
+    let mut backoff = Backoff::default();
+    loop {
+        let fetched = timeout(limit, source.fetch(Freshness::Reuse)).await.map_err(late)?;
+        match fetched {
+            Err(failure) if calls_with_new_keys(&failure, settings) && Instant::now() < end => {
+                sleep(backoff.after(failure.cause, Draw::random())).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn calls_with_new_keys(failure: &Failure, settings: &config::Profile) -> bool {
+    failure.cause == Cause::StaleCaller
+        && matches!(settings.source, config::Source::Vault(_))
+        && matches!(failure.stage, Stage::Hop { number: 1, .. } | Stage::Sts(_))
 }
 
 /// Where a profile's credentials come from, in words.
 pub fn origin(settings: &config::Profile) -> String {
     let base = match &settings.source {
-        config::Source::Environment => "environment",
-        config::Source::File { .. } => "file",
-        config::Source::Vault(_) => "vault",
+        config::Source::Environment => "environment".to_owned(),
+        config::Source::File { .. } => "file".to_owned(),
+        config::Source::Vault(VaultSource { mount, role, .. }) => match role {
+            VaultRole::Dynamic { name, .. } => format!("vault {mount}/{name}"),
+            VaultRole::Static { name } => format!("vault {mount}/{name} (static)"),
+        },
     };
     match settings.chain.last() {
-        None => base.to_owned(),
+        None if matches!(settings.long_lived_keys, config::LongLivedKeys::Exchanged { .. }) => {
+            format!("{base} -> GetSessionToken")
+        }
+        None => base,
         Some(last) => format!("{base} -> {} hop(s) -> {}", settings.chain.len(), last.role_arn),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::Environment;
+    use crate::config::load;
+
+    #[test]
+    fn an_origin_says_which_role_of_which_mount() {
+        let text = "
+sts: { region: eu-west-1 }
+vault: { address: 'https://vault', auth: { kubernetes: { role: relay } } }
+profiles:
+  file: { source: { file: { path: /keys.json } } }
+  static: { source: { vault: { static_role: legacy } }, serve_long_lived_keys: true }
+  exchanged: { source: { vault: { mount: team/aws, role: batch } }, get_session_token: {} }
+  chained:
+    source: { vault: { role: payments } }
+    chain: [{ role_arn: 'arn:aws:iam::111122223333:role/hub' }]
+";
+        let config = load::parse(text, &Environment::default()).unwrap();
+        for (name, words) in [
+            ("file", "file"),
+            ("static", "vault aws/legacy (static)"),
+            ("exchanged", "vault team/aws/batch -> GetSessionToken"),
+            ("chained", "vault aws/payments -> 1 hop(s) -> arn:aws:iam::111122223333:role/hub"),
+        ] {
+            assert_eq!(origin(&config.profiles[name]), words);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::config;
 use crate::config::values::ProfileName;
 use crate::endpoint::access;
 use crate::metrics::ProfileMetrics;
-use crate::rotation::Rotation;
+use crate::rotation::{Rotation, Suspicion};
 use crate::{admin, endpoint, store};
 
 /// The profiles that run, and what the listeners see of them.
@@ -87,6 +87,7 @@ impl Profiles {
         settings: &config::Profile,
     ) -> Result<Fresh, AssembleError> {
         let source = self.workshop.source(name, settings)?;
+        let proof = self.workshop.proof(name, settings)?;
         let token = access::load_or_create(&settings.access.token_file)
             .map_err(|error| AssembleError::Token(name.clone(), error))?;
         let clock = self.workshop.clock.clone();
@@ -102,6 +103,8 @@ impl Profiles {
                 profile: name.clone(),
                 source,
                 long_lived_keys: settings.long_lived_keys.clone(),
+                proof,
+                suspicion: Suspicion::None,
                 publisher,
                 metrics: metrics.profile(name),
                 attempt_timeout: assemble::attempt_timeout(settings),
@@ -133,6 +136,12 @@ impl Profiles {
         self.endpoint.send_replace(Arc::new(endpoint::Directory::new(served)));
         let seen = self.running.iter().map(|(name, running)| (name.clone(), running.seen.clone()));
         self.admin.send_replace(Arc::new(seen.collect()));
+    }
+
+    /// Ends every rotation and revokes what they hold at an upstream.
+    pub(super) async fn revoke(mut self) {
+        self.rotations.shutdown().await;
+        self.workshop.revoke().await;
     }
 
     /// Waits until a rotation has ended by itself, which only a bug can make it do.

@@ -1,9 +1,12 @@
-//! One hop: AssumeRole, called directly, since aws-config's provider can set neither a source
-//! identity nor transitive tags, and flattens errors.
+//! What is asked of STS. One hop is an AssumeRole, called directly, since aws-config's provider can
+//! set neither a source identity nor transitive tags, and flattens errors.
 
 mod client;
 mod connector;
 mod errors;
+mod exchange;
+mod identity;
+mod session;
 
 use std::time::Duration;
 
@@ -12,13 +15,17 @@ use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::config;
-use crate::credential::{Credential, Lifetime, Principal, Propagation, Secret, Session, Validity};
+use crate::credential::{Credential, Lifetime, Principal, Propagation, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
-use crate::transport::{TlsError, Transports};
+use crate::transport::TlsError;
 
 use client::Shared;
-pub use client::{CallerIdentity, Clients};
+use session::Issued;
+
+pub use client::Clients;
+pub use exchange::Exchange;
+pub use identity::{CallerIdentity, Identifier};
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
 const CHAINED: Duration = Duration::from_secs(3600);
@@ -46,10 +53,9 @@ impl Hop {
         settings: &config::Hop,
         number: usize,
         clients: &mut Clients,
-        transports: &mut Transports,
         metrics: ProfileMetrics,
     ) -> Result<Self, TlsError> {
-        let sts = clients.get(&settings.sts, transports)?;
+        let sts = clients.get(&settings.sts)?;
         Ok(Self { settings: settings.clone(), number, sts, metrics, lifetime_told: false })
     }
 
@@ -86,21 +92,12 @@ impl Hop {
     }
 
     async fn call(&mut self, caller: &Credential, clock: &Clock) -> Result<Credential, Failure> {
-        let turn = self.sts.turn().await;
-        let started = clock.now();
-        // On the heap for the time of the call alone: it is large, and many wait for their turn.
-        let answer = Box::pin(async {
-            let signed = client::signed_by(caller);
-            self.request().customize().config_override(signed).send().await
-        })
-        .await;
-        drop(turn);
+        let request = self.request().customize();
+        let answer =
+            self.sts.call(caller, clock, |signed| request.config_override(signed).send()).await;
         let result = match answer {
-            Ok(output) => self.read(output, started),
-            Err(error) => {
-                let (cause, reason) = errors::explain(&error, caller);
-                Err(Failure::new(cause, self.stage(), reason))
-            }
+            Ok((output, started)) => self.read(output, started),
+            Err((cause, reason)) => Err(Failure::new(cause, self.stage(), reason)),
         };
         let label = result.as_ref().map_or_else(|failure| failure.cause.as_str(), |_| "success");
         self.metrics.upstream_call("sts", "AssumeRole", label);
@@ -141,31 +138,16 @@ impl Hop {
         output: aws_sdk_sts::operation::assume_role::AssumeRoleOutput,
         started: Moment,
     ) -> Result<Credential, Failure> {
-        let garbage = |what: &str| {
-            Failure::new(Cause::Transient, self.stage(), format!("STS's answer has {what}"))
-        };
-        let keys = output.credentials.ok_or_else(|| garbage("no Credentials"))?;
-        let access_key_id = keys
-            .access_key_id
-            .parse()
-            .map_err(|error| garbage(&format!("an AccessKeyId that cannot be right: {error}")))?;
-        let expiration = keys
-            .expiration
-            .to_millis()
-            .map(Timestamp::from_millis)
-            .map_err(|_| garbage("an Expiration beyond the calendar"))?;
-        if expiration <= started.wall {
-            // The SDK takes an answer that was cut short for a whole one, with the epoch as its
-            // Expiration and half a session token.
-            return Err(garbage("an Expiration in the past; is this machine's clock right?"));
-        }
+        let issued = Issued::read(output.credentials, started)
+            .map_err(|garbage| Failure::new(Cause::Transient, self.stage(), garbage))?;
         let asked = self.settings.duration;
-        self.tell_odd_lifetime(expiration, started, asked);
+        self.tell_odd_lifetime(issued.expiration, started, asked);
+        let life = Lifetime::from_request(started, asked, Some(issued.expiration));
         Ok(Credential {
-            access_key_id,
-            secret_access_key: Secret::new(keys.secret_access_key),
-            session: Session::Token(Secret::new(keys.session_token)),
-            validity: Validity::Until(Lifetime::from_request(started, asked, Some(expiration))),
+            access_key_id: issued.access_key_id,
+            secret_access_key: issued.secret_access_key,
+            session: issued.session,
+            validity: Validity::Until(life),
             principal: Principal::Role(self.settings.role_arn.clone()),
             propagation: Propagation::Done,
         })

@@ -1,14 +1,19 @@
 //! `check`: is the configuration right, and do its upstreams agree?
 
+use std::time::Duration;
+
 use clap::Args;
+use tokio::time::{Instant, sleep};
 
 use super::{ConfigArgs, Failed, print};
-use crate::app::assemble::{Workshop, fetch_once, origin};
+use crate::app::assemble::{NEW_KEYS, Workshop, fetch_once, origin};
+use crate::chain::sts::{CallerIdentity, Identifier};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::config::{self, Config, load};
-use crate::failure::{Cause, Failure};
+use crate::credential::{Credential, Propagation};
+use crate::failure::{Advice, Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::rotation;
 use crate::sources::Source;
@@ -84,40 +89,86 @@ async fn connect(
     for made in sources {
         let name = made.name;
         match identify(&mut workshop, made, config).await {
-            Ok(words) => print(&format!("{name}: {words}\n"))?,
+            Ok(Found { words, refusal: None }) => print(&format!("{name}: {words}\n"))?,
+            Ok(Found { words, refusal: Some(refusal) }) => {
+                failures += 1;
+                print(&format!(
+                    "{name}: {words}\n    FAILED at the endpoint, which does not serve them: {}\n    `get` and credential_process give them as they are.\n",
+                    refusal.reason
+                ))?;
+            }
             Err(failure) => {
                 failures += 1;
-                let hint = hint(failure.cause);
-                print(&format!("{name}: FAILED at {failure}\n    {hint}\n"))?;
+                print(&format!("{name}: FAILED at {failure}\n{}", advice(&failure)))?;
             }
         }
     }
+    // Nobody holds the keys: a user that Vault made for this would stay for as long as its lease.
+    workshop.revoke().await;
     failed(failures, config)
+}
+
+/// What a profile gives.
+struct Found {
+    /// Whose keys, and for how long.
+    words: String,
+    /// Why the endpoint does not serve them, where it does not.
+    refusal: Option<Failure>,
 }
 
 async fn identify(
     workshop: &mut Workshop,
     made: Made<'_>,
     config: &Config,
-) -> Result<String, Failure> {
-    let Made { profile, mut source, .. } = made;
+) -> Result<Found, Failure> {
+    let Made { name, profile, mut source } = made;
     let fetched = fetch_once(source.as_mut(), profile).await?;
-    let accepted = rotation::accept(fetched, &profile.long_lived_keys)?;
-    let served = Served::new(accepted, workshop.clock.now())?;
+    let refusal = rotation::accept(fetched.clone(), &profile.long_lived_keys).err();
+    let served = Served::new(fetched, workshop.clock.now())?;
     let credential = served.credential();
     let lifetime = match credential.remaining(workshop.clock.now()) {
         Some(left) => format!("{} s left", left.as_secs()),
         None => "without an end".to_owned(),
     };
+    let id = &credential.access_key_id;
     let sts = profile.chain.last().map(|hop| &hop.sts).or(config.sts.as_ref());
-    let Some(sts) = sts else {
-        return Ok(format!(
-            "{}, {lifetime}; set sts.region to have AWS asked whose it is",
-            credential.access_key_id
-        ));
+    let words = match sts {
+        Some(sts) => {
+            let identifier = workshop.identifier(name, sts).map_err(|error| {
+                Failure::new(Cause::Misconfigured, Stage::Relay, error.to_string())
+            })?;
+            let identity = once_known(&identifier, credential).await?;
+            format!("{id} is {}, {lifetime}", identity.arn)
+        }
+        None => format!("{id}, {lifetime}; set sts.region to have AWS asked whose it is"),
     };
-    let identity = workshop.clients.identify(sts, &mut workshop.transports, credential).await?;
-    Ok(format!("{} is {}, {lifetime}", credential.access_key_id, identity.arn))
+    Ok(Found { words, refusal })
+}
+
+/// Asks whose keys these are: new ones again and again, until AWS knows them or it takes too long.
+async fn once_known(
+    identifier: &Identifier,
+    credential: &Credential,
+) -> Result<CallerIdentity, Failure> {
+    let end = Instant::now() + NEW_KEYS;
+    loop {
+        match identifier.identify(credential).await {
+            Err(Failure { cause: Cause::StaleCaller | Cause::Denied, .. })
+                if credential.propagation == Propagation::Pending && Instant::now() < end =>
+            {
+                sleep(Duration::from_secs(1)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// What to do about a failure, line by line.
+fn advice(failure: &Failure) -> String {
+    match failure.advice {
+        Advice::Known { layer, fix } => format!("    layer: {layer}\n    fix: {fix}\n"),
+        Advice::ByCause => format!("    {}\n", hint(failure.cause)),
+    }
 }
 
 /// What to do about a failure of this class.
@@ -144,5 +195,19 @@ fn hint(cause: Cause) -> &'static str {
             "The source has nothing to work with: set what it names, or choose another source."
         }
         Cause::Internal => "This is a bug of the relay; please report it.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_to_be_right_is_told_in_the_place_of_the_hint() {
+        let failure = Failure::new(Cause::Denied, Stage::Base("vault"), "permission denied");
+        assert!(advice(&failure).contains("sts:AssumeRole"));
+        let failure = failure.advised("policy", "grant read on aws/creds/payments");
+        let lines = "    layer: policy\n    fix: grant read on aws/creds/payments\n";
+        assert_eq!(advice(&failure), lines);
     }
 }

@@ -2,6 +2,7 @@
 //! fetched once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
 use hyper::StatusCode;
@@ -9,11 +10,11 @@ use serde::Deserialize;
 
 use super::client::{self, AskError};
 use super::{ConfigArgs, Failed, Format, print};
-use crate::app::assemble::{Workshop, fetch_once};
+use crate::app::assemble::{NEW_KEYS, Workshop, fetch_once};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
-use crate::config::{Config, Profile};
+use crate::config::{Config, LongLivedKeys, Profile};
 use crate::credential::{Secret, document};
 use crate::metrics::Metrics;
 use crate::store::Served;
@@ -94,6 +95,14 @@ async fn ask(
     let path = format!("/v1/credentials/{name}");
     match client::over_tcp(address, &path, Some(&token)).await {
         Ok(answer) if answer.status == StatusCode::OK => Ok(Some(answer.body)),
+        // It may be that the endpoint does not serve what the source gives: here it is printed.
+        Ok(answer)
+            if answer.status == StatusCode::FORBIDDEN
+                && profile.chain.is_empty()
+                && profile.long_lived_keys == LongLivedKeys::Refused =>
+        {
+            Ok(None)
+        }
         Ok(answer) => Err(Failed::Command(format!(
             "the relay at {address} answered {}: {}",
             answer.status.as_u16(),
@@ -118,10 +127,16 @@ async fn fetch(name: &ProfileName, profile: &Profile) -> Result<bytes::Bytes, Fa
     let clock = Clock::system();
     let mut workshop = Workshop::new(clock.clone(), Metrics::new());
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
+    let proof = workshop.proof(name, profile).map_err(Failed::command)?;
     let served = fetch_once(source.as_mut(), profile)
         .await
         .and_then(|credential| Served::new(credential, clock.now()))
+        .map(Arc::new)
         .map_err(Failed::command)?;
+    if let Some(proof) = proof {
+        let served = Arc::clone(&served);
+        proof.wait(served, &clock, NEW_KEYS).await.map_err(Failed::command)?;
+    }
     Ok(served.body())
 }
 

@@ -5,6 +5,8 @@
 //! Everything is optional here, and so is each item of a list: what could not be read has been
 //! cut out, and what is missing is found when the whole is checked.
 
+mod vault;
+
 use std::collections::BTreeMap;
 
 use deserr::{
@@ -15,6 +17,11 @@ use schemars::JsonSchema;
 
 use super::mistakes::Mistakes;
 use super::values;
+pub use vault::{
+    AppRoleDocument, AuthDocument, AwsDocument, CertDocument, CredentialTypeDocument,
+    IdentityDocument, JwtDocument, KubernetesDocument, PropagationDocument, TokenDocument,
+    TokenFileDocument, UserpassDocument, VaultDocument, VaultSourceDocument, WrappedDocument,
+};
 
 /// The configuration of credential-relay.
 #[derive(Debug, Default, Deserr, JsonSchema)]
@@ -30,6 +37,9 @@ pub struct Document {
     /// Which STS every hop asks, unless it says otherwise.
     #[deserr(default)]
     pub sts: Option<StsDocument>,
+    /// Vault, for every profile whose source it is.
+    #[deserr(default)]
+    pub vault: Option<VaultDocument>,
     /// The identities that are served, by name: 1 to 63 of a-z 0-9 - _.
     #[deserr(default)]
     #[schemars(
@@ -97,7 +107,7 @@ pub struct StsDocument {
     /// AWS_ENDPOINT_URL. http only to loopback and link-local addresses, unless
     /// `allow_insecure` is true.
     #[deserr(default)]
-    #[schemars(regex(pattern = values::STS_ENDPOINT))]
+    #[schemars(regex(pattern = values::URL))]
     pub endpoint: Option<String>,
     /// Whether an endpoint may be plain http on another machine, on which anybody between can
     /// read the credentials; for tests with an emulator.
@@ -131,6 +141,9 @@ pub struct ProfileDocument {
     #[deserr(default)]
     #[schemars(extend("default" = false))]
     pub serve_long_lived_keys: Option<bool>,
+    /// Exchanges the long-lived keys of a user for a session, which every SDK takes.
+    #[deserr(default)]
+    pub get_session_token: Option<GetSessionTokenDocument>,
     /// The roles to assume from the base on, in order.
     #[deserr(default)]
     #[schemars(with = "Option<Vec<HopDocument>>")]
@@ -152,6 +165,9 @@ pub struct SourceDocument {
     /// A file in the JSON form of a credential_process, read at each fetch.
     #[deserr(default)]
     pub file: Option<FileDocument>,
+    /// A role of Vault's AWS secrets engine.
+    #[deserr(default)]
+    pub vault: Option<VaultSourceDocument>,
 }
 
 /// The relay's own environment: there is nothing to set.
@@ -190,7 +206,8 @@ pub struct HopDocument {
     #[schemars(length(min = 2, max = 1224), regex(pattern = values::EXTERNAL_ID))]
     pub external_id: Option<String>,
     /// How long the credentials shall live, such as 1h, 45m or 1h30m: 15 minutes to 12 hours.
-    /// At most 1 hour from the second hop on, since STS grants no more to a role session.
+    /// At most 1 hour from the second hop on, and on a Vault role declared assumed_role, since STS
+    /// grants no more to a role session.
     #[deserr(default)]
     #[schemars(regex(pattern = values::DURATION), extend("default" = "1h"))]
     pub duration: Option<String>,
@@ -227,7 +244,36 @@ pub struct HopDocument {
     pub region: Option<String>,
     /// In the place of sts.endpoint.
     #[deserr(default)]
-    #[schemars(regex(pattern = values::STS_ENDPOINT))]
+    #[schemars(regex(pattern = values::URL))]
+    pub endpoint: Option<String>,
+    /// In the place of sts.fips.
+    #[deserr(default)]
+    pub fips: Option<bool>,
+    /// In the place of sts.dual_stack.
+    #[deserr(default)]
+    pub dual_stack: Option<bool>,
+    /// In the place of sts.ca_cert.
+    #[deserr(default)]
+    #[schemars(regex(pattern = values::ABSOLUTE_PATH))]
+    pub ca_cert: Option<String>,
+}
+
+/// GetSessionToken, which gives a session for the keys of a user.
+#[derive(Debug, Default, Deserr, JsonSchema)]
+#[deserr(error = Mistakes, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct GetSessionTokenDocument {
+    /// How long the session shall live: 15 minutes to 36 hours.
+    #[deserr(default)]
+    #[schemars(regex(pattern = values::DURATION), extend("default" = "12h"))]
+    pub duration: Option<String>,
+    /// In the place of sts.region.
+    #[deserr(default)]
+    #[schemars(regex(pattern = values::REGION))]
+    pub region: Option<String>,
+    /// In the place of sts.endpoint.
+    #[deserr(default)]
+    #[schemars(regex(pattern = values::URL))]
     pub endpoint: Option<String>,
     /// In the place of sts.fips.
     #[deserr(default)]

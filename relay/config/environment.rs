@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use deserr::ValuePointerRef;
 
 use super::document::{
-    AccessDocument, AdminDocument, Document, EndpointDocument, EnvironmentDocument, FileDocument,
-    HopDocument, Named, ProfileDocument, SourceDocument,
+    AccessDocument, AdminDocument, AuthDocument, Document, EndpointDocument, EnvironmentDocument,
+    FileDocument, HopDocument, KubernetesDocument, Named, ProfileDocument, SourceDocument,
+    VaultDocument, VaultSourceDocument,
 };
 use super::mistakes::{Mistakes, Place, Step, path, unknown};
 
@@ -25,9 +26,16 @@ const SOURCE_FILE: &str = "CREDENTIAL_RELAY_SOURCE_FILE";
 const LISTEN: &str = "CREDENTIAL_RELAY_LISTEN";
 const ADMIN_LISTEN: &str = "CREDENTIAL_RELAY_ADMIN_LISTEN";
 const ADMIN_SOCKET: &str = "CREDENTIAL_RELAY_ADMIN_SOCKET";
+const VAULT_ROLE: &str = "CREDENTIAL_RELAY_VAULT_ROLE";
+const VAULT_MOUNT: &str = "CREDENTIAL_RELAY_VAULT_MOUNT";
+const VAULT_AUTH_ROLE: &str = "CREDENTIAL_RELAY_VAULT_AUTH_ROLE";
+const VAULT_TOKEN_FILE: &str = "CREDENTIAL_RELAY_VAULT_TOKEN_FILE";
+const VAULT_TTL: &str = "CREDENTIAL_RELAY_VAULT_TTL";
+/// Says that the applications have ended before the relay does; a native sidecar's pod sets it.
+pub(super) const NATIVE_SIDECAR: &str = "CREDENTIAL_RELAY_NATIVE_SIDECAR";
 
 /// The variables that stand in for a file.
-pub const CONFIGURATION: [&str; 10] = [
+pub const CONFIGURATION: [&str; 15] = [
     PROFILE,
     ROLE_ARN,
     SESSION_NAME,
@@ -38,18 +46,26 @@ pub const CONFIGURATION: [&str; 10] = [
     LISTEN,
     ADMIN_LISTEN,
     ADMIN_SOCKET,
+    VAULT_ROLE,
+    VAULT_MOUNT,
+    VAULT_AUTH_ROLE,
+    VAULT_TOKEN_FILE,
+    VAULT_TTL,
 ];
 
-/// The variables that the process reads for itself: the file's path, logging, the client's cache.
-pub const PROCESS: [&str; 4] = [
+/// The variables that are about the process: the file's path, logging, the client's cache, and when
+/// it ends.
+pub const PROCESS: [&str; 5] = [
     "CREDENTIAL_RELAY_CONFIG",
     "CREDENTIAL_RELAY_LOG",
     "CREDENTIAL_RELAY_LOG_FORMAT",
     "CREDENTIAL_RELAY_CACHE",
+    NATIVE_SIDECAR,
 ];
 
-/// The variables of AWS's SDKs and of the Downward API that the configuration honours.
-pub const HONOURED: [&str; 11] = [
+/// The variables of AWS's SDKs, of Vault's clients and of the Downward API that the configuration
+/// honours.
+pub const HONOURED: [&str; 18] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL_STS",
@@ -58,6 +74,13 @@ pub const HONOURED: [&str; 11] = [
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_CA_BUNDLE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "VAULT_ADDR",
+    "VAULT_NAMESPACE",
+    "VAULT_CACERT",
+    "VAULT_CLIENT_CERT",
+    "VAULT_CLIENT_KEY",
+    "VAULT_TLS_SERVER_NAME",
+    "VAULT_CLIENT_TIMEOUT",
     "POD_NAME",
     "POD_NAMESPACE",
     "POD_SERVICE_ACCOUNT",
@@ -150,20 +173,84 @@ impl Origins {
 /// The document that the variables stand for.
 ///
 /// # Errors
-/// The variable that is missing.
+/// The variables that are missing, or that say nothing without them.
 pub(super) fn document(environment: &Environment) -> Result<(Document, Origins), Mistakes> {
+    check_company(environment)?;
     let text = |name| environment.get(name).map(str::to_owned);
-    let Some(roles) = environment.get(ROLE_ARN) else {
-        let why = if CONFIGURATION.iter().any(|name| environment.get(name).is_some()) {
-            "missing; without a file it is the role to assume, or several with commas between"
-        } else {
-            "there is neither a file (--config or CREDENTIAL_RELAY_CONFIG) nor this variable with the role to assume"
-        };
-        return Err(Mistakes::one(Place::variable(ROLE_ARN), why));
-    };
     let name = environment.get(PROFILE).unwrap_or("default");
+    let chain = chain(environment);
+    let origins = origins(name, chain.len());
+    let file = text(SOURCE_FILE).map(|path| FileDocument { path: Some(path) });
+    let vault = text(VAULT_ROLE).map(|role| VaultSourceDocument {
+        role: Some(role),
+        mount: text(VAULT_MOUNT),
+        ttl: text(VAULT_TTL),
+        ..VaultSourceDocument::default()
+    });
+    let login = vault.as_ref().map(|_| VaultDocument {
+        auth: Some(AuthDocument {
+            kubernetes: Some(KubernetesDocument {
+                role: text(VAULT_AUTH_ROLE),
+                token_file: text(VAULT_TOKEN_FILE),
+                ..KubernetesDocument::default()
+            }),
+            ..AuthDocument::default()
+        }),
+        ..VaultDocument::default()
+    });
+    let profile = ProfileDocument {
+        source: Some(SourceDocument {
+            environment: (file.is_none() && vault.is_none()).then_some(EnvironmentDocument {}),
+            file,
+            vault,
+        }),
+        chain: Some(chain.into_iter().map(Some).collect()),
+        access: Some(AccessDocument { token_file: text(TOKEN_FILE) }),
+        ..ProfileDocument::default()
+    };
+    let document = Document {
+        endpoint: Some(EndpointDocument { listen: text(LISTEN), ..EndpointDocument::default() }),
+        admin: Some(AdminDocument { listen: text(ADMIN_LISTEN), socket: text(ADMIN_SOCKET) }),
+        vault: login,
+        profiles: Some(Named(BTreeMap::from([(name.to_owned(), profile)]))),
+        ..Document::default()
+    };
+    Ok((document, origins))
+}
+
+/// Some variables say something only beside others.
+fn check_company(environment: &Environment) -> Result<(), Mistakes> {
+    let there = |name: &str| environment.get(name).is_some();
+    let mut mistakes = Mistakes::default();
+    if !there(VAULT_ROLE) && !there(ROLE_ARN) {
+        let why = if CONFIGURATION.into_iter().any(there) {
+            "missing; without a file it is the role to assume, or several with commas between, and only \
+             CREDENTIAL_RELAY_VAULT_ROLE makes it optional"
+        } else {
+            "there is neither a file (--config or CREDENTIAL_RELAY_CONFIG) nor this variable with the role to \
+             assume, nor CREDENTIAL_RELAY_VAULT_ROLE with a role of Vault's"
+        };
+        mistakes.add(Place::variable(ROLE_ARN), why);
+    } else if !there(ROLE_ARN) {
+        for name in [SESSION_NAME, EXTERNAL_ID, DURATION].into_iter().filter(|name| there(name)) {
+            let what = "it is about a role to assume, and there is none: set CREDENTIAL_RELAY_ROLE_ARN, or unset it";
+            mistakes.add(Place::variable(name), what);
+        }
+    }
+    if !there(VAULT_ROLE) {
+        let others = [VAULT_MOUNT, VAULT_AUTH_ROLE, VAULT_TOKEN_FILE, VAULT_TTL];
+        for name in others.into_iter().filter(|name| there(name)) {
+            let what = "it is about a role of Vault's, and there is none: set CREDENTIAL_RELAY_VAULT_ROLE, or unset it";
+            mistakes.add(Place::variable(name), what);
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+fn chain(environment: &Environment) -> Vec<HopDocument> {
+    let text = |name| environment.get(name).map(str::to_owned);
+    let roles = environment.get(ROLE_ARN).into_iter().flat_map(|roles| roles.split(','));
     let mut chain: Vec<HopDocument> = roles
-        .split(',')
         .map(|role| HopDocument {
             role_arn: Some(role.trim().to_owned()),
             session_name: text(SESSION_NAME),
@@ -174,24 +261,7 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
         last.external_id = text(EXTERNAL_ID);
         last.duration = text(DURATION);
     }
-    let origins = origins(name, chain.len());
-    let file = text(SOURCE_FILE).map(|path| FileDocument { path: Some(path) });
-    let profile = ProfileDocument {
-        source: Some(SourceDocument {
-            environment: file.is_none().then_some(EnvironmentDocument {}),
-            file,
-        }),
-        chain: Some(chain.into_iter().map(Some).collect()),
-        access: Some(AccessDocument { token_file: text(TOKEN_FILE) }),
-        ..ProfileDocument::default()
-    };
-    let document = Document {
-        endpoint: Some(EndpointDocument { listen: text(LISTEN), ..EndpointDocument::default() }),
-        admin: Some(AdminDocument { listen: text(ADMIN_LISTEN), socket: text(ADMIN_SOCKET) }),
-        profiles: Some(Named(BTreeMap::from([(name.to_owned(), profile)]))),
-        ..Document::default()
-    };
-    Ok((document, origins))
+    chain
 }
 
 fn origins(profile: &str, hops: usize) -> Origins {
@@ -201,10 +271,21 @@ fn origins(profile: &str, hops: usize) -> Origins {
     origins.note(root.push_key("admin").push_key("listen"), ADMIN_LISTEN);
     origins.note(root.push_key("admin").push_key("socket"), ADMIN_SOCKET);
     origins.note(root.push_key("sts").push_key("region"), "AWS_REGION");
+    let vault = root.push_key("vault");
+    origins.note(vault.push_key("address"), "VAULT_ADDR");
+    let kubernetes = vault.push_key("auth");
+    let kubernetes = kubernetes.push_key("kubernetes");
+    origins.note(kubernetes.push_key("role"), VAULT_AUTH_ROLE);
+    origins.note(kubernetes.push_key("token_file"), VAULT_TOKEN_FILE);
     let profiles = root.push_key("profiles");
     let profile = profiles.push_key(profile);
     origins.note(profile, PROFILE);
-    origins.note(profile.push_key("source"), SOURCE_FILE);
+    let source = profile.push_key("source");
+    origins.note(source, SOURCE_FILE);
+    let vault = source.push_key("vault");
+    origins.note(vault, VAULT_ROLE);
+    origins.note(vault.push_key("mount"), VAULT_MOUNT);
+    origins.note(vault.push_key("ttl"), VAULT_TTL);
     origins.note(profile.push_key("access"), TOKEN_FILE);
     let chain = profile.push_key("chain");
     for number in 0..hops {

@@ -17,17 +17,27 @@ use super::environment::Origins;
 const SHOWN: usize = 50;
 
 /// Names that other tools use, or that say what is not there, with the setting to use.
-const KNOWN_ELSEWHERE: [(&str, &str); 9] = [
+const KNOWN_ELSEWHERE: [(&str, &str); 16] = [
     ("token", "token_file"),
+    ("token", "auth"),
     ("arn", "role_arn"),
     ("role", "role_arn"),
     ("role_session_name", "session_name"),
     ("duration_seconds", "duration"),
     ("ttl", "duration"),
+    ("duration", "ttl"),
+    ("max_ttl", "ttl"),
+    ("token_path", "token_file"),
+    ("jwt", "token_file"),
+    ("addr", "address"),
+    ("tls_skip_verify", "ca_cert"),
     ("session_policy", "policy"),
     ("env", "environment"),
     ("ca_bundle", "ca_cert"),
 ];
+
+/// Secrets that somebody may write into the file, with the setting for a file that holds them.
+const SECRETS: [(&str, &str); 2] = [("secret_id", "secret_id_file"), ("password", "password_file")];
 
 /// One step on the way to a setting.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -252,9 +262,9 @@ impl DeserializeError for Mistakes {
         let mut this = this.unwrap_or_default();
         match error {
             ErrorKind::IncorrectValueKind { actual, accepted } => {
-                let wanted = at.last_field().and_then(example);
+                let wanted = at.last_field().and_then(|key| example(key, accepted));
                 let wanted = wanted.unwrap_or_else(|| expectation(&actual, accepted));
-                this.add(at, format!("{}; {wanted}", shape_of(&actual)));
+                this.add(at, format!("{}; {wanted}", shape_of(&actual, accepted)));
             }
             ErrorKind::UnknownKey { key, accepted } => {
                 this.add(at.push_key(key), unknown(key, accepted));
@@ -275,20 +285,37 @@ impl DeserializeError for Mistakes {
 }
 
 /// What to write where the kind alone would say too little.
-fn example(key: &str) -> Option<&'static str> {
+fn example(key: &str, accepted: &[ValueKind]) -> Option<&'static str> {
     match key {
-        "source" => Some("write `source: { environment: {} }`, or file in its place"),
-        "duration" => Some("write it with its unit, as 1h, 45m, 1h30m or 3600s"),
+        "file" if accepted == [ValueKind::Map] => Some("write `file: { path: … }`"),
+        "token_file" if accepted == [ValueKind::Map] => Some("write `token_file: { path: … }`"),
+        "wrapped_secret_id" => {
+            Some("write `wrapped_secret_id: { file: …, creation_path: … }`, with a path of a file")
+        }
+        "source" => Some("write `source: { environment: {} }`, or file or vault in its place"),
+        "auth" => Some("write `auth: { kubernetes: { role: … } }`, or another method in its place"),
+        "token" => Some(
+            "a token is never written here: put it into a file and write `token_file: { path: … }`, or \
+             for development set VAULT_TOKEN and write `token: {}`",
+        ),
+        "get_session_token" => Some("write `get_session_token: { duration: 12h }`"),
+        "duration" | "ttl" | "timeout" | "settle" => {
+            Some("write it with its unit, as 1h, 45m, 1h30m or 3600s")
+        }
         "policy" => Some("write it as a mapping, or as JSON text"),
         "access" => Some("write `access: { token_file: … }`"),
         _ => None,
     }
 }
 
-fn shape_of<V: IntoValue>(actual: &Value<V>) -> String {
+/// What may be said of a value of the wrong kind. A number in the place of anything else may be a
+/// password without quotes.
+fn shape_of<V: IntoValue>(actual: &Value<V>, accepted: &[ValueKind]) -> String {
+    let numeric = accepted.contains(&ValueKind::Integer);
     match actual {
         Value::Null => "nothing".to_owned(),
         Value::Boolean(value) => value.to_string(),
+        Value::Integer(_) | Value::NegativeInteger(_) if !numeric => "a number".to_owned(),
         Value::Integer(number) => format!("the number {number}"),
         Value::NegativeInteger(number) => format!("the number {number}"),
         Value::Float(_) => "a number with a fraction or an exponent".to_owned(),
@@ -339,13 +366,18 @@ pub(super) fn told(key: &str) -> String {
 
 /// What to say of a name that is not among those known.
 pub(super) fn unknown(name: &str, known: &[&str]) -> String {
+    let secret = SECRETS.iter().find(|(secret, _)| plain(secret) == plain(name));
+    if let Some((_, file)) = secret.filter(|(_, file)| known.contains(file)) {
+        return format!("a secret is never written here: put it into a file, and write {file}");
+    }
     match nearest(name, known) {
         Some(near) => format!("not known here; did you mean {near}?"),
         None => format!("not known here; {}", one_of(known)),
     }
 }
 
-fn one_of(known: &[&str]) -> String {
+/// Names in a row, and that they are.
+pub(super) fn one_of(known: &[&str]) -> String {
     match known {
         [] => "there is nothing to set".to_owned(),
         [one] => format!("{one} is"),
@@ -353,13 +385,16 @@ fn one_of(known: &[&str]) -> String {
     }
 }
 
+/// A name without what its spellings differ in.
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '-', ' '], "")
+}
+
 /// The known name that was most likely meant.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-', ' '], "");
     let given = plain(name);
-    if let Some((_, here)) = KNOWN_ELSEWHERE.iter().find(|(other, _)| plain(other) == given)
-        && let Some(near) = known.iter().find(|known| *known == here)
-    {
+    let mut elsewhere = KNOWN_ELSEWHERE.iter().filter(|(other, _)| plain(other) == given);
+    if let Some(near) = elsewhere.find_map(|(_, here)| known.iter().find(|known| *known == here)) {
         return Some(near);
     }
     known
@@ -389,6 +424,8 @@ mod tests {
             assert_eq!(nearest(name, &known), near, "{name}");
         }
         assert_eq!(nearest("token", &["duration"]), None);
+        let what = unknown("SecretId", &["role_id", "secret_id_file"]);
+        assert!(what.starts_with("a secret is never written here"), "{what}");
     }
 
     #[test]

@@ -2,7 +2,11 @@
 //! checked, and what is wrong is gathered rather than returned at the first.
 
 mod hop;
+mod keys;
+mod login;
+mod profile;
 mod sts;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -11,20 +15,19 @@ use std::path::PathBuf;
 
 use deserr::ValuePointerRef;
 
-use super::document::{Document, ProfileDocument};
+use super::document::Document;
 use super::environment::{Environment, Origins};
-use super::mistakes::{Mistake, Mistakes, Place, shape};
+use super::mistakes::{Mistake, Mistakes, Place, one_of, shape};
 use super::values::{self, ProfileName};
-use super::{
-    Access, Admin, Config, Endpoint, LeasesAtEnd, LongLivedKeys, Profile, PropagationCheck, Source,
-};
-use sts::Defaults;
+use super::{Admin, Config, Endpoint, Profile};
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
 pub(super) const ADMIN_LISTEN: &str = "0.0.0.0:9532";
 pub(super) const ADMIN_SOCKET: &str = "/run/credential-relay/admin.sock";
 /// A pod has a few containers with a few connections each; a connection takes about 8 KiB.
 pub(super) const MAX_CONNECTIONS: u64 = 512;
+pub(super) use login::SERVICE_ACCOUNT_TOKEN;
+pub(super) use vault::{PROPAGATION_SETTLE, PROPAGATION_SUCCESSES, VAULT_TIMEOUT};
 
 /// A Unix socket's path has 107 bytes at most (unix(7)), and the relay binds it in a folder of its
 /// own beside the path first (`admin::socket`), which may take 10 bytes more.
@@ -46,7 +49,8 @@ pub(super) fn resolve(
     environment: &Environment,
     mistakes: Mistakes,
 ) -> Result<Config, Mistakes> {
-    let mut resolver = Resolver { environment, mistakes, warnings: Mistakes::default() };
+    let warnings = Mistakes::default();
+    let mut resolver = Resolver { environment, mistakes, warnings, files: Vec::new() };
     let config = resolver.config(document);
     let Resolver { mistakes, warnings, .. } = resolver;
     match config {
@@ -62,6 +66,8 @@ struct Resolver<'a> {
     environment: &'a Environment,
     mistakes: Mistakes,
     warnings: Mistakes,
+    /// The files that the relay reads, and where each is set.
+    files: Vec<(Place, PathBuf)>,
 }
 
 impl Resolver<'_> {
@@ -72,7 +78,9 @@ impl Resolver<'_> {
             self.check_listeners(endpoint, admin);
         }
         let defaults = self.sts_defaults(document);
-        let profiles = self.profiles(document, &defaults);
+        let vault = self.vault_defaults(document, &defaults);
+        let leases_at_end = self.leases_at_end(document);
+        let profiles = self.profiles(document, &defaults, &vault);
         if let Some(admin) = &admin {
             self.check_paths(admin, &profiles);
         }
@@ -82,7 +90,7 @@ impl Resolver<'_> {
             endpoint,
             admin: admin?,
             profiles,
-            leases_at_end: LeasesAtEnd::Left,
+            leases_at_end,
             sts: defaults.everywhere(),
             warnings: Vec::new(),
         })
@@ -102,6 +110,60 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+
+    /// Reads the path of a file that the relay reads.
+    fn file(&mut self, text: &str, place: impl Into<Place>) -> Option<PathBuf> {
+        let place = place.into();
+        let path = self.read(text, place.clone(), values::absolute_path)?;
+        self.files.push((place, path.clone()));
+        Some(path)
+    }
+
+    /// Reads a text that must be there.
+    fn needed<T, E: Display>(
+        &mut self,
+        text: Option<&str>,
+        at: ValuePointerRef<'_>,
+        what: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let Some(text) = text else {
+            self.missing(at, &format!("missing; {what}"));
+            return None;
+        };
+        self.read(text, at, read)
+    }
+
+    /// Reads the path of a file that must be there, as [`Self::file`] does.
+    fn needed_file(
+        &mut self,
+        text: Option<&str>,
+        at: ValuePointerRef<'_>,
+        what: &str,
+    ) -> Option<PathBuf> {
+        let path = self.needed(text, at, what, values::absolute_path)?;
+        self.files.push((at.into(), path.clone()));
+        Some(path)
+    }
+
+    /// Checks that exactly one of several settings is there.
+    fn one_of(
+        &mut self,
+        given: &[(&'static str, bool)],
+        at: ValuePointerRef<'_>,
+        choice: &str,
+    ) -> Option<()> {
+        let there: Vec<&str> =
+            given.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        match there.as_slice() {
+            [_] => return Some(()),
+            [] => self.missing(at, &format!("nothing is chosen; {choice}")),
+            several => {
+                self.mistakes.add(at, format!("{} there together; keep one", one_of(several)));
+            }
+        }
+        None
     }
 
     /// Notes that a setting is missing, unless it was there and wrong.
@@ -125,6 +187,58 @@ impl Resolver<'_> {
             }
         }
         items
+    }
+
+    /// What the file gives, else the first of the variables that is set, where it is asked for.
+    fn value<T, E: Display>(
+        &mut self,
+        (given, at): (Option<&str>, ValuePointerRef<'_>),
+        variables: &[&str],
+        asked: bool,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<(T, Place)> {
+        let (text, place) = match given {
+            Some(text) => (text, Place::from(at)),
+            None if asked => variables.iter().find_map(|name| {
+                let text = self.environment.get(name)?;
+                Some((text, Place::variable(name)))
+            })?,
+            None => return None,
+        };
+        let value = self.read(text, place.clone(), read)?;
+        Some((value, place))
+    }
+
+    fn flag(&mut self, given: Option<bool>, variable: &str, asked: bool) -> bool {
+        match (given, self.environment.get(variable)) {
+            (Some(flag), _) => flag,
+            (None, Some(text)) if asked => self
+                .read(text, Place::variable(variable), |text| {
+                    let text = text.to_ascii_lowercase();
+                    text.parse::<bool>().map_err(|_| "true or false was expected")
+                })
+                .unwrap_or(false),
+            (None, _) => false,
+        }
+    }
+
+    /// Checks that what is sent to a URL of this section stays unread on its way.
+    fn check_private(&mut self, private: bool, section: &str, allow_insecure: bool, place: Place) {
+        if private {
+            return;
+        }
+        if allow_insecure {
+            self.warnings.add(
+                place,
+                "plain http on another machine: anybody between can read the credentials",
+            );
+        } else {
+            let what = format!(
+                "plain http on another machine, which would send credentials in the clear; write https, \
+                 or for a test set {section}.allow_insecure to true"
+            );
+            self.mistakes.add(place, what);
+        }
     }
 
     fn endpoint(&mut self, document: &Document) -> Option<Endpoint> {
@@ -194,144 +308,29 @@ impl Resolver<'_> {
         }
     }
 
-    fn profiles(
-        &mut self,
-        document: &Document,
-        defaults: &Defaults,
-    ) -> BTreeMap<ProfileName, Profile> {
-        let at = ROOT.push_key("profiles");
-        let given = document.profiles.as_ref().map(|named| &named.0);
-        if given.is_none_or(BTreeMap::is_empty) {
-            self.missing(at, "missing; at least one profile is needed");
-        }
-        let mut profiles = BTreeMap::new();
-        let mut token_files = BTreeMap::new();
-        for (name, given) in given.into_iter().flatten() {
-            let at = at.push_key(name);
-            let read = name.parse::<ProfileName>();
-            let profile = self.profile(read.as_ref().ok(), given, at, defaults);
-            // Only now, since what is missing within a setting that is wrong is not told.
-            let name = self.read(name, at, |_| read);
-            let (Some(name), Some(profile)) = (name, profile) else {
-                continue;
-            };
-            let file = profile.access.token_file.clone();
-            if let Some(first) = token_files.insert(file, name.clone()) {
-                let what = format!(
-                    "profile {first} has the same file; each needs its own, since a token says which profile is meant"
-                );
-                self.mistakes.add(at.push_key("access").push_key("token_file"), what);
-            }
-            profiles.insert(name, profile);
-        }
-        profiles
-    }
-
-    /// One profile. Without a name (it was wrong) the rest of it is checked all the same.
-    fn profile(
-        &mut self,
-        name: Option<&ProfileName>,
-        given: &ProfileDocument,
-        at: ValuePointerRef<'_>,
-        defaults: &Defaults,
-    ) -> Option<Profile> {
-        let source = self.source(given, at.push_key("source"));
-        let shown = name.map_or("default", ProfileName::as_str);
-        let chain = self.chain(shown, given, at.push_key("chain"), defaults);
-        let long_lived_keys = self.long_lived_keys(given, at);
-        let text = given.access.as_ref().and_then(|access| access.token_file.as_deref());
-        let token_file = match text {
-            Some(text) => {
-                let at = at.push_key("access");
-                self.read(text, at.push_key("token_file"), values::absolute_path)
-            }
-            None => Some(PathBuf::from(format!("/run/credential-relay/{shown}/token"))),
-        };
-        Some(Profile {
-            source: source?,
-            chain: chain?,
-            long_lived_keys,
-            propagation: PropagationCheck::Off,
-            access: Access { token_file: token_file? },
-        })
-    }
-
     /// The relay writes to the socket's path and to those of the tokens, so each is its own.
     fn check_paths(&mut self, admin: &Admin, profiles: &BTreeMap<ProfileName, Profile>) {
-        let tokens = || profiles.values().map(|profile| &profile.access.token_file);
+        let at = ROOT.push_key("profiles");
         for (name, profile) in profiles {
-            let at = ROOT.push_key("profiles");
             let at = at.push_key(name.as_str());
             if profile.access.token_file == admin.socket {
                 let what = "this is admin.socket's path; the token needs a file of its own";
                 self.mistakes.add(at.push_key("access").push_key("token_file"), what);
             }
-            let Source::File { path } = &profile.source else { continue };
-            let taken = if *path == admin.socket {
+        }
+        let tokens = profiles.values().map(|profile| &profile.access.token_file);
+        for (place, path) in std::mem::take(&mut self.files) {
+            let taken = if path == admin.socket {
                 "admin.socket's path"
-            } else if tokens().any(|token| token == path) {
+            } else if tokens.clone().any(|token| *token == path) {
                 "the path of an access.token_file"
             } else {
                 continue;
             };
-            let at = at.push_key("source");
-            let at = at.push_key("file");
-            let what = format!("this is {taken}; the keys need a file of their own");
-            self.mistakes.add(at.push_key("path"), what);
+            let what =
+                format!("this is {taken}, which the relay writes; what it reads needs another");
+            self.mistakes.add(place, what);
         }
-    }
-
-    fn source(&mut self, given: &ProfileDocument, at: ValuePointerRef<'_>) -> Option<Source> {
-        const CHOICE: &str = "write one of `environment: {}` and `file: { path: … }`";
-        let Some(given) = &given.source else {
-            self.missing(at, &format!("missing; {CHOICE}"));
-            return None;
-        };
-        match (&given.environment, &given.file) {
-            (Some(_), None) => Some(Source::Environment),
-            (None, Some(file)) => {
-                let at = at.push_key("file");
-                let at = at.push_key("path");
-                let Some(path) = file.path.as_deref() else {
-                    self.missing(at, "missing; the path of the file with the keys");
-                    return None;
-                };
-                let path = self.read(path, at, values::absolute_path)?;
-                Some(Source::File { path })
-            }
-            (None, None) => {
-                self.missing(at, &format!("nothing is chosen; {CHOICE}"));
-                None
-            }
-            (Some(_), Some(_)) => {
-                self.mistakes.add(at, "environment and file are both there; keep one");
-                None
-            }
-        }
-    }
-
-    fn long_lived_keys(
-        &mut self,
-        given: &ProfileDocument,
-        at: ValuePointerRef<'_>,
-    ) -> LongLivedKeys {
-        let at_chain = at.push_key("chain");
-        let at = at.push_key("serve_long_lived_keys");
-        let served = given.serve_long_lived_keys == Some(true);
-        // A file may hold a session with its expiry; what it holds is seen when it is read.
-        let of_environment =
-            given.source.as_ref().is_some_and(|source| source.environment.is_some());
-        let chained = given.chain.as_ref().is_some_and(|chain| !chain.is_empty());
-        if chained && served {
-            self.mistakes.add(at, "true; with a chain only its sessions are served, so remove it");
-        } else if !chained && !served && of_environment && !self.mistakes.touch(at_chain) {
-            self.missing(
-                at,
-                "not true; without a chain the keys of the environment are served as they are, and \
-                 without an expiry they break several SDKs: add a chain, or set this to true",
-            );
-        }
-        if served { LongLivedKeys::Served } else { LongLivedKeys::Refused }
     }
 
     /// The relay does not ask itself, whatever its environment says; but somebody meant something.
@@ -350,4 +349,13 @@ fn leads_to(uri: &hyper::Uri, listen: SocketAddr) -> bool {
     let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     let here = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback() || ip == listen.ip());
     here && uri.port_u16() == Some(listen.port())
+}
+
+/// What may be absent but not wrong: the outer None is absence, the inner one a mistake.
+fn optional<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        Some(None) => None,
+        Some(value) => Some(value),
+        None => Some(None),
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(super) const PROFILE_NAME: &str = "^[a-z0-9_-]{1,63}$";
 pub(super) const REGION: &str = "^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$";
 pub(super) const LISTEN: &str = r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$";
 pub(super) const ABSOLUTE_PATH: &str = "^/";
-pub(super) const STS_ENDPOINT: &str = r"^https?://[^@?#\s]+$";
+pub(super) const URL: &str = r"^https?://[^@?#\s]+$";
 pub(super) const ROLE_ARN: &str =
     r"^arn:(aws|aws-cn|aws-us-gov):iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$";
 pub(super) const POLICY_ARN: &str =
@@ -27,9 +28,14 @@ pub(super) const SESSION_NAME_TEMPLATE: &str =
     r"^([A-Za-z0-9_+=,.@-]|\{(pod|namespace|service_account|profile)\})+$";
 pub(super) const EXTERNAL_ID: &str = "^[A-Za-z0-9_+=,.@:/-]+$";
 pub(super) const DURATION: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+pub(super) const VAULT_NAME: &str = "^[A-Za-z0-9_.@+=,-]{1,512}$";
+pub(super) const VAULT_PATH: &str = "^/*[A-Za-z0-9_.@+=,-]+(/[A-Za-z0-9_.@+=,-]+)*/*$";
+pub(super) const VAULT_NAMESPACE: &str = "^[A-Za-z0-9_.@+=,/-]*$";
 
-/// What AssumeRole accepts (its API reference): 15 minutes, and 12 hours.
-pub(super) const SHORTEST: Duration = Duration::from_secs(900);
+/// What STS accepts (its API references): 15 minutes, 12 hours for AssumeRole, and 36 hours for
+/// GetSessionToken and GetFederationToken.
+const SHORTEST: Duration = Duration::from_secs(900);
+pub(super) const LONGEST_OF_USER: Duration = Duration::from_secs(129_600);
 pub(super) const LONGEST: Duration = Duration::from_secs(43_200);
 /// What a role session may ask for: upstreams section 4.
 pub(super) const LONGEST_CHAINED: Duration = Duration::from_secs(3600);
@@ -292,7 +298,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// Reads a hop's duration, such as `1h`, `45m`, `1h30m` or `3600s`, within STS's bounds.
+/// Reads a duration, such as `1h`, `45m`, `1h30m` or `3600s`.
 ///
 /// # Errors
 /// What would be right.
@@ -312,11 +318,32 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() || !rest.is_empty() {
         return Err(RIGHT.to_owned());
     }
-    let duration = Duration::from_secs(total);
-    if duration < SHORTEST || duration > LONGEST {
-        return Err(format!("STS grants 15m to 12h, this is {}", told(duration)));
+    Ok(Duration::from_secs(total))
+}
+
+/// Reads a duration that `who` bounds.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn duration_within(
+    text: &str,
+    bounds: RangeInclusive<Duration>,
+    who: &str,
+) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if !bounds.contains(&duration) {
+        let (least, most) = (told(*bounds.start()), told(*bounds.end()));
+        return Err(format!("{who} {least} to {most}, this is {}", told(duration)));
     }
     Ok(duration)
+}
+
+/// Reads the lifetime of a session of STS, which may live as long as `longest`.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn lifetime(text: &str, longest: Duration) -> Result<Duration, String> {
+    duration_within(text, SHORTEST..=longest, "STS grants")
 }
 
 /// A duration as it would be written in the file.
@@ -412,7 +439,7 @@ mod tests {
             ("1h0m5s", 3605),
             ("12h", 43_200),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(lifetime(text, LONGEST), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in [
             "",
@@ -431,8 +458,9 @@ mod tests {
             "99999999999999999999h",
             "9999999999999999999h",
         ] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(lifetime(text, LONGEST).is_err(), "{text}");
         }
+        assert!(lifetime("36h", LONGEST_OF_USER).is_ok());
         assert_eq!(told(Duration::from_secs(5405)), "1h30m5s");
     }
 

@@ -69,6 +69,18 @@ pub enum CredentialType {
     SessionToken,
 }
 
+impl std::fmt::Display for CredentialType {
+    /// As Vault and the configuration write it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::IamUser => "iam_user",
+            Self::AssumedRole => "assumed_role",
+            Self::FederationToken => "federation_token",
+            Self::SessionToken => "session_token",
+        })
+    }
+}
+
 /// A Vault and the way in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vault {

@@ -11,9 +11,9 @@ mod query;
 mod request;
 mod sigv4;
 mod spoil;
+mod users;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -26,17 +26,23 @@ use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 use ring::rand::SystemRandom;
 
-use answer::{Answer, Refusal, Reply};
+use super::upstream::Verdict;
+use answer::{Answer, Reply};
 use keys::{Caller, Sessions};
-use query::Form;
 use sigv4::{Authorization, Signed};
+use users::Users;
 
 use crate::arn::{AccountId, RoleArn};
 use crate::clock::Clock;
 use crate::credential::{AccessKeyId, Secret};
 
+pub use super::upstream::Closed;
+pub(in crate::dev) use answer::Refusal;
 pub use faults::{Fault, FaultError, FaultKind, Faults, Reach};
 pub use ledger::{Action, Assumption, Call, Ledger, Outcome};
+pub(in crate::dev) use query::Form;
+pub use users::Propagation;
+pub(in crate::dev) use users::{NewSession, UserKeys};
 
 /// The longest request body that is read: 50 tags and a policy take less than 50 kB when encoded.
 const LONGEST_BODY: usize = 128 * 1024;
@@ -98,18 +104,6 @@ impl Regions {
     }
 }
 
-/// The connection is to be closed without an answer: a fault that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("closed without an answer, as asked for by a fault")
-    }
-}
-
-impl std::error::Error for Closed {}
-
 /// The upstream; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sts(Arc<Inner>);
@@ -119,6 +113,7 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     random: SystemRandom,
+    users: Mutex<Users>,
     sessions: Mutex<Sessions>,
     faults: Faults,
     ledger: Ledger,
@@ -127,10 +122,12 @@ struct Inner {
 impl Sts {
     /// An upstream without sessions and faults.
     pub fn new(settings: Settings, clock: Clock) -> Self {
+        let users = Users::with(&settings.user);
         Self(Arc::new(Inner {
             settings,
             clock,
             random: SystemRandom::new(),
+            users: Mutex::new(users),
             sessions: Mutex::default(),
             faults: Faults::default(),
             ledger: Ledger::default(),
@@ -171,11 +168,7 @@ impl Sts {
             access_key_id: asked.as_ref().ok().and_then(Asked::claimed_key_id),
             outcome,
         });
-        match verdict {
-            Verdict::Send(response) => Ok(*response),
-            Verdict::Close => Err(Closed),
-            Verdict::Hang => std::future::pending().await,
-        }
+        verdict.carry_out().await
     }
 }
 
@@ -196,14 +189,6 @@ where
         let sts = self.clone();
         Box::pin(async move { sts.respond(request).await })
     }
-}
-
-/// What becomes of a request.
-#[derive(Debug)]
-enum Verdict {
-    Send(Box<Response<Full<Bytes>>>),
-    Close,
-    Hang,
 }
 
 /// A request that was read whole.
@@ -290,20 +275,24 @@ impl Inner {
     fn authenticate(&self, signed: &Signed) -> Result<Caller, Refusal> {
         let now = self.clock.now();
         let authorization = Authorization::parse(&signed.head.headers)?;
-        let token = signed.head.headers.get(sigv4::TOKEN);
-        let user = &self.settings.user;
-        let (caller, secret) = if authorization.key_id == user.access_key_id.as_str() {
-            if token.is_some() {
-                return Err(Refusal::invalid_token());
-            }
-            let caller = Caller::User { session: false };
-            (caller, user.secret_access_key.clone())
-        } else {
-            let token = token.map(HeaderValue::as_bytes);
-            self.sessions().find(authorization.key_id, token, now)?
+        let token = signed.head.headers.get(sigv4::TOKEN).map(HeaderValue::as_bytes);
+        let user = self.users().find(authorization.key_id, now);
+        let (caller, secret) = match (user, token) {
+            (Some(user), None) => user,
+            (Some(_), Some(_)) => return Err(Refusal::invalid_token()),
+            (None, _) => self.sessions().find(authorization.key_id, token, now)?,
         };
+        if let Caller::User { name, session: true } = &caller
+            && !self.users().has(name, now)
+        {
+            return Err(Refusal::invalid_token());
+        }
         authorization.verify(signed, &secret, &self.settings.regions, now)?;
         Ok(caller)
+    }
+
+    fn users(&self) -> MutexGuard<'_, Users> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {

@@ -89,6 +89,8 @@ fn start(script: impl IntoIterator<Item = Step>) -> Bench {
         profile,
         source: Box::new(Scripted { seen: Arc::clone(&seen), clock: clock.clone() }),
         long_lived_keys: LongLivedKeys::Refused,
+        proof: None,
+        suspicion: Suspicion::None,
         publisher,
         clock: clock.clone(),
         attempt_timeout: Duration::from_secs(30),

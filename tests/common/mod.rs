@@ -16,6 +16,7 @@ use credential_relay::config::environment::Environment;
 use credential_relay::config::{Config, load};
 use credential_relay::credential::Secret;
 use credential_relay::dev::sts::{IssuedLifetime, Outcome, Regions, Settings, Sts, User};
+use credential_relay::dev::vault::{self, Vault};
 use credential_relay::listener::{self, Limits};
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown;
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) issued: Issued,
     /// Whether the upstream answers at all; calls wait until it is true.
     pub(crate) open: watch::Sender<bool>,
+    signal: shutdown::Signal,
     trigger: shutdown::Trigger,
 }
 
@@ -92,8 +94,13 @@ impl World {
         let (trigger, signal) = shutdown::channel();
         let issued = Issued::default();
         let (open, gate) = watch::channel(true);
-        let service = Recorder { sts: sts.clone(), issued: issued.clone(), open: gate };
-        tokio::spawn(listener::serve(vec![listener], service, Limits::uncounted(64), signal));
+        let service = Recorder { upstream: sts.clone(), issued: issued.clone(), open: gate };
+        tokio::spawn(listener::serve(
+            vec![listener],
+            service,
+            Limits::uncounted(64),
+            signal.clone(),
+        ));
         let world = Self {
             sts,
             address,
@@ -103,10 +110,23 @@ impl World {
             metrics: Metrics::new(),
             issued,
             open,
+            signal,
             trigger,
         };
         world.write_base(USER_KEY, USER_SECRET, None);
         world
+    }
+
+    /// Starts a Vault beside the STS, whose answers wait and are recorded like those of the STS.
+    pub(crate) fn vault(&self, settings: vault::Settings) -> (Vault, SocketAddr) {
+        let vault = Vault::new(settings, self.sts.clone(), self.clock.clone());
+        let listener = listener::bind("test", ([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (issued, open) = (self.issued.clone(), self.open.subscribe());
+        let service = Recorder { upstream: vault.clone(), issued, open };
+        let limits = Limits::uncounted(64);
+        tokio::spawn(listener::serve(vec![listener], service, limits, self.signal.clone()));
+        (vault, address)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

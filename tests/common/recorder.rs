@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use credential_relay::dev::sts::{Closed, Sts};
+use credential_relay::dev::sts::Closed;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -21,11 +21,14 @@ impl Issued {
         self.0.lock().unwrap().clone()
     }
 
-    /// Reads an answer's XML, which a fault may have cut anywhere.
-    fn note(&self, xml: &str) {
-        for name in ["SecretAccessKey", "SessionToken"] {
-            for part in xml.split(&format!("<{name}>")).skip(1) {
-                let text = part.split('<').next().unwrap();
+    /// Reads an answer of STS or of Vault, which a fault may have cut anywhere.
+    fn note(&self, answer: &str) {
+        let elements = ["SecretAccessKey", "SessionToken"].map(|name| (format!("<{name}>"), '<'));
+        let fields = ["client_token", "secret_key", "session_token", "secret_id"]
+            .map(|name| (format!("\"{name}\":\""), '"'));
+        for (before, after) in elements.into_iter().chain(fields) {
+            for part in answer.split(&before).skip(1) {
+                let text = part.split(after).next().unwrap();
                 self.0.lock().unwrap().insert(text.to_owned());
             }
         }
@@ -33,27 +36,52 @@ impl Issued {
 }
 
 #[derive(Clone)]
-pub(crate) struct Recorder {
-    pub(crate) sts: Sts,
+pub(crate) struct Recorder<S> {
+    pub(crate) upstream: S,
     pub(crate) issued: Issued,
     /// Calls wait while it says false.
     pub(crate) open: watch::Receiver<bool>,
 }
 
-impl Recorder {
+/// An embedded upstream.
+pub(crate) trait Upstream:
+    tower::Service<
+        Request<Incoming>,
+        Response = Response<Full<Bytes>>,
+        Error = Closed,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Upstream for S where
+    S: tower::Service<
+            Request<Incoming>,
+            Response = Response<Full<Bytes>>,
+            Error = Closed,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
+impl<S: Upstream> Recorder<S> {
     async fn respond(
         mut self,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Closed> {
         self.open.wait_for(|open| *open).await.unwrap();
-        let (head, body) = self.sts.respond(request).await?.into_parts();
+        let (head, body) = self.upstream.call(request).await?.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         self.issued.note(&String::from_utf8_lossy(&body));
         Ok(Response::from_parts(head, Full::new(body)))
     }
 }
 
-impl tower::Service<Request<Incoming>> for Recorder {
+impl<S: Upstream> tower::Service<Request<Incoming>> for Recorder<S> {
     type Response = Response<Full<Bytes>>;
     type Error = Closed;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Closed>> + Send>>;

@@ -244,8 +244,14 @@ async fn check_refuses_the_keys_that_serve_refuses() {
     let config = config.to_str().unwrap();
     let left = run(&["check", "--connect", "--config", config], &[]).await;
     assert_eq!(left.code, Some(1), "{left:?}");
-    let said = format!("payments: FAILED at relay: the keys {USER_KEY} have no session token");
-    assert!(left.out.contains(&said), "{left:?}");
-    assert!(left.out.contains("serve_long_lived_keys"), "{left:?}");
-    assert_eq!(get(config, "process").await.code, Some(0));
+    let whose = format!("payments: {USER_KEY} is arn:aws:iam::111122223333:user/base");
+    let why = format!(
+        "FAILED at the endpoint, which does not serve them: the keys {USER_KEY} have no session token"
+    );
+    for said in [&whose, &why, "a chain", "get_session_token", "serve_long_lived_keys"] {
+        assert!(left.out.contains(said), "{said}: {left:?}");
+    }
+    let printed = get(config, "process").await;
+    assert_eq!(printed.code, Some(0));
+    assert!(printed.out.contains(USER_KEY) && !printed.out.contains("SessionToken"), "{printed:?}");
 }

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Program, ask, eventually, run};
+use crate::harness::{Answer, Program, ask, eventually, exchange, request, run};
 use crate::search::Secrets;
 
 /// The variables that a greeting exports.
@@ -107,11 +108,42 @@ async fn faults_are_had_on_demand() {
 }
 
 #[tokio::test]
+async fn a_vault_is_there_on_demand() {
+    let faults = ["--vault-fault", "aws/creds/:sealed=1"];
+    let relay = Program::start(&[&["dev", "--vault"][..], &faults].concat(), &[]);
+    let variables = greeted(&relay).await;
+    let address = variables["VAULT_ADDR"].strip_prefix("http://").unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let jwt = fs::read_to_string(folder_of(&variables).join("jwt")).unwrap();
+    let login = serde_json::json!({ "role": "payments", "jwt": jwt }).to_string();
+    let length = login.len().to_string();
+    let head = request("POST", "/v1/auth/kubernetes/login", &[("Content-Length", &length)]);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let answer = exchange(stream, &format!("{head}{login}")).await.unwrap();
+    let token = answer.json()["auth"]["client_token"].as_str().unwrap().to_owned();
+    let creds = async |role: &str| {
+        let path = format!("/v1/aws/creds/{role}?ttl=1h");
+        ask(address, "GET", &path, &[("X-Vault-Token", &token)]).await
+    };
+    assert_eq!(creds("payments").await.status, 503);
+    let session = creds("payments").await;
+    assert_eq!(session.status, 200, "{session:?}");
+    assert!(session.json()["lease_duration"].as_u64().unwrap() <= 60);
+    assert_eq!(creds("payments-user").await.json()["renewable"], true);
+    let snippet = relay.out();
+    assert!(snippet.contains(&format!("address: http://{address}")), "{snippet}");
+    Secrets::new([jwt, token]).assert_untold(&[("its output".to_owned(), snippet)]);
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn what_dev_does_not_know_is_told() {
     for (arguments, said) in [
         (["--fault", "flood"], "no fault is named 'flood'"),
         (["--fault", "latency"], "latency=200ms"),
         (["--fault", "outage=-1"], "outage=3"),
+        (["--vault-fault", "hang"], "--vault"),
         (["--lifetime", "1"], "2..=43200"),
         (["--listen", "nowhere"], "--listen"),
     ] {

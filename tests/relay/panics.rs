@@ -8,7 +8,7 @@ use std::time::Duration;
 use credential_relay::clock::Clock;
 use credential_relay::config::LongLivedKeys;
 use credential_relay::metrics::Metrics;
-use credential_relay::rotation::Rotation;
+use credential_relay::rotation::{Rotation, Suspicion};
 use credential_relay::sources::{Fetch, Freshness, Source};
 use credential_relay::store::{self, Snapshot};
 use credential_relay::telemetry;
@@ -60,6 +60,8 @@ async fn rotate_over_a_panic() {
         profile,
         source: Box::new(Panics),
         long_lived_keys: LongLivedKeys::Refused,
+        proof: None,
+        suspicion: Suspicion::None,
         publisher,
         clock,
         attempt_timeout: Duration::from_secs(60),

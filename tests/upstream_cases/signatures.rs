@@ -50,7 +50,7 @@ pub(crate) struct Breakage {
     /// Headers that are sent with another value than was signed.
     altered: BTreeMap<String, String>,
     /// Further headers, signed like the others.
-    further: BTreeMap<String, String>,
+    pub(crate) further: BTreeMap<String, String>,
 }
 
 /// Runs the cases; every failure is told.
@@ -87,8 +87,27 @@ pub(crate) async fn run(world: &World, upstream: Upstream) {
     assert!(ran > 0, "no case was run");
 }
 
+/// A request that is signed.
+pub(crate) struct Signed {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
 /// Signs a GetCallerIdentity (or what `with` has in its place) at `now`, and sends it.
 pub(crate) async fn send(world: &World, keys: &Keys, with: &Breakage, now: Timestamp) -> Answer {
+    let Signed { method, target, headers, body } = sign(world, keys, with, now);
+    let mut request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
+    for (name, value) in &headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+    exchange(world.endpoint.trim_start_matches("http://"), &request).await
+}
+
+/// Signs it.
+pub(crate) fn sign(world: &World, keys: &Keys, with: &Breakage, now: Timestamp) -> Signed {
     let or = |changed: &Option<String>, right: &str| changed.clone().unwrap_or(right.to_owned());
     let address = world.endpoint.trim_start_matches("http://");
     let method = or(&with.method, "POST");
@@ -134,12 +153,7 @@ pub(crate) async fn send(world: &World, keys: &Keys, with: &Breakage, now: Times
         "POST" => (path, sent_form),
         _ => (format!("{path}?{sent_form}"), String::new()),
     };
-    let mut request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
-    for (name, value) in &headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    request += &format!("content-length: {}\r\n\r\n{body}", body.len());
-    exchange(address, &request).await
+    Signed { method, target, headers, body }
 }
 
 fn authorize<'a>(

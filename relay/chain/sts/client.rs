@@ -1,5 +1,6 @@
 //! STS clients: one for each region, endpoint and CA that is in use, over the shared transports.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{
     AppName, BehaviorVersion, Builder, Config, IdentityCache, Region, StalledStreamProtectionConfig,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::sync::Semaphore;
 
 use super::{connector, errors};
+use crate::clock::{Clock, Moment};
 use crate::config::{Sts, Tls};
 use crate::credential::{Credential, Session};
-use crate::failure::{Cause, Failure, Stage};
+use crate::failure::Cause;
 use crate::transport::{Security, TlsError, Transport, Transports};
 
 /// The SDK's default has no read timeout; upstreams section 4 gives these.
@@ -28,8 +32,8 @@ const ATTEMPTS: u32 = 3;
 const CALLS_AT_ONCE: usize = 8;
 
 /// The clients that are in use.
-#[derive(Default)]
 pub struct Clients {
+    transports: Transports,
     clients: Vec<(Sts, Shared)>,
 }
 
@@ -42,73 +46,51 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Waits for a turn, which lasts until it is dropped.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Makes one call, signed by `caller`, when its turn has come; with the answer comes when it
+    /// was begun.
+    ///
+    /// # Errors
+    /// The class of what went wrong, and STS's own words, scrubbed.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        caller: &Credential,
+        clock: &Clock,
+        send: impl FnOnce(Builder) -> F,
+    ) -> Result<(T, Moment), (Cause, String)>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
         // The error says that the semaphore was closed, which nobody does.
-        self.turns.acquire().await.ok()
+        let turn = self.turns.acquire().await.ok();
+        let started = clock.now();
+        // On the heap for the time of the call alone: it is large, and many wait for their turn.
+        let answer = Box::pin(send(signed_by(caller))).await;
+        drop(turn);
+        answer.map(|output| (output, started)).map_err(|error| errors::explain(&error, caller))
     }
 }
 
-/// Who a credential is, as GetCallerIdentity says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallerIdentity {
-    /// The ARN of the user or session.
-    pub arn: String,
-    /// Its account.
-    pub account: String,
-}
-
 impl Clients {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// None yet; they will send by these.
+    pub fn new(transports: Transports) -> Self {
+        Self { transports, clients: Vec::new() }
     }
 
     /// The client for these settings; one that exists is shared.
     ///
     /// # Errors
     /// If the CA file cannot be used.
-    pub(super) fn get(
-        &mut self,
-        settings: &Sts,
-        transports: &mut Transports,
-    ) -> Result<Shared, TlsError> {
+    pub(super) fn get(&mut self, settings: &Sts) -> Result<Shared, TlsError> {
         if let Some((_, shared)) = self.clients.iter().find(|(known, _)| known == settings) {
             return Ok(shared.clone());
         }
-        let transport = transports.get(security(settings))?;
+        let transport = self.transports.get(security(settings))?;
         let client = Client::from_conf(configure(settings, transport));
         let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
         let shared = Shared { client, turns };
         self.clients.push((settings.clone(), shared.clone()));
         Ok(shared)
-    }
-
-    /// Asks who `credential` is. It needs no permission.
-    ///
-    /// # Errors
-    /// STS's own words, scrubbed.
-    pub async fn identify(
-        &mut self,
-        settings: &Sts,
-        transports: &mut Transports,
-        credential: &Credential,
-    ) -> Result<CallerIdentity, Failure> {
-        let fail = |cause, reason: String| Failure::new(cause, Stage::Relay, reason);
-        let Shared { client, .. } = self
-            .get(settings, transports)
-            .map_err(|error| fail(Cause::Misconfigured, error.to_string()))?;
-        let call = client.get_caller_identity().customize().config_override(signed_by(credential));
-        match call.send().await {
-            Ok(said) => Ok(CallerIdentity {
-                arn: said.arn.unwrap_or_default(),
-                account: said.account.unwrap_or_default(),
-            }),
-            Err(error) => {
-                let (cause, reason) = errors::explain(&error, credential);
-                Err(fail(cause, reason))
-            }
-        }
     }
 }
 
@@ -146,7 +128,7 @@ fn timeouts() -> TimeoutConfig {
 }
 
 /// What a call must have in the place of the client's own configuration to be signed by `caller`.
-pub(super) fn signed_by(caller: &Credential) -> Builder {
+fn signed_by(caller: &Credential) -> Builder {
     let token = match &caller.session {
         Session::Token(token) => Some(token.expose().to_owned()),
         Session::None => None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use deserr::ValuePointerRef;
 
 use super::Resolver;
+use super::keys::Base;
 use super::sts::Defaults;
 use crate::arn::{Partition, RoleArn};
 use crate::config::Hop;
@@ -14,6 +15,7 @@ use crate::config::document::{HopDocument, PolicyValue, ProfileDocument};
 use crate::config::mistakes::{shape, told};
 use crate::config::template::{Pod, Template};
 use crate::config::values::{self, PolicyArn, PolicyDocument, SessionName, Tag};
+use crate::config::vault::CredentialType;
 use crate::schedule;
 
 /// Tags of a session, and managed policies: AssumeRole's API reference.
@@ -39,21 +41,28 @@ impl Resolver<'_> {
     /// The hops of a profile. None where something is wrong.
     pub(super) fn chain(
         &mut self,
-        profile: &str,
+        pod: &Pod<'_>,
         given: &ProfileDocument,
         at: ValuePointerRef<'_>,
         sts: &Defaults,
     ) -> Option<Vec<Hop>> {
-        let mut chain = Chain {
-            pod: Pod::of(self.environment, profile),
-            sts,
-            transitive: Vec::new(),
-            source_identity: None,
-        };
+        let base = Base::of(given);
+        let mut chain = Chain { pod: *pod, sts, transitive: Vec::new(), source_identity: None };
         let hops = self.items(given.chain.as_ref(), at).into_iter();
+        if base == Base::Session(CredentialType::FederationToken) && hops.len() > 0 {
+            self.mistakes.add(
+                at,
+                "a federation token may call nothing in STS but GetCallerIdentity, so no hop can start from \
+                 one: use a Vault role of another credential_type, or remove the chain",
+            );
+        }
+        // A role session's AssumeRole is role chaining.
+        let of_session = base == Base::Session(CredentialType::AssumedRole);
         // Every hop is checked before the first that is wrong ends it.
         let hops: Vec<Option<Hop>> = hops
-            .map(|(number, given)| self.hop(given, at.push_index(number), number > 0, &mut chain))
+            .map(|(number, given)| {
+                self.hop(given, at.push_index(number), number > 0 || of_session, &mut chain)
+            })
             .collect();
         hops.into_iter().collect()
     }
@@ -65,7 +74,7 @@ impl Resolver<'_> {
         chained: bool,
         chain: &mut Chain<'_>,
     ) -> Option<Hop> {
-        let sts = self.sts_of(given, at, chain.sts);
+        let sts = self.sts_of(&given.into(), at, chain.sts);
         let role_arn = self.role_arn(given, at);
         let session_name = self.session_name(given, at, &chain.pod);
         let external_id = self.external_id(given, at);
@@ -105,7 +114,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn check_partition(&mut self, at: ValuePointerRef<'_>, found: Partition, region: Partition) {
+    pub(super) fn check_partition(
+        &mut self,
+        at: ValuePointerRef<'_>,
+        found: Partition,
+        region: Partition,
+    ) {
         if found != region {
             let what = format!(
                 "it is of the partition {}, but the region that is asked is of {}, whose STS does not know it",
@@ -146,7 +160,8 @@ impl Resolver<'_> {
         let Some(text) = given.duration.as_deref() else {
             return DEFAULT_DURATION;
         };
-        let Some(duration) = self.read(text, at, values::duration) else {
+        let Some(duration) = self.read(text, at, |text| values::lifetime(text, values::LONGEST))
+        else {
             return DEFAULT_DURATION;
         };
         if chained && duration > values::LONGEST_CHAINED {
@@ -157,11 +172,22 @@ impl Resolver<'_> {
             self.warnings.add(at, what);
             return values::LONGEST_CHAINED;
         }
+        self.warn_of_short(duration, at, "STS");
+        duration
+    }
+
+    /// Tells what a short lifetime costs the upstream that grants it.
+    pub(super) fn warn_of_short(
+        &mut self,
+        duration: Duration,
+        at: ValuePointerRef<'_>,
+        upstream: &str,
+    ) {
         if duration < SHORT {
             let every = schedule::renewed_every(duration);
             let what = format!(
-                "{} is short: it is renewed every {}, which takes {:.1} calls to STS an hour for each pod; \
-                 1h takes {:.1}",
+                "{} is short: it is renewed every {}, which takes {:.1} calls to {upstream} an hour for each \
+                 pod; 1h takes {:.1}",
                 values::told(duration),
                 values::told(every),
                 3600.0 / every.as_secs_f64(),
@@ -169,7 +195,6 @@ impl Resolver<'_> {
             );
             self.warnings.add(at, what);
         }
-        duration
     }
 
     fn tags(

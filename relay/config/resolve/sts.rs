@@ -1,14 +1,13 @@
 //! Which STS is asked: what the file says, else what the SDKs' own variables say.
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use deserr::ValuePointerRef;
 
-use super::{ROOT, Resolver};
+use super::{ROOT, Resolver, keys};
 use crate::config::Sts;
-use crate::config::document::{Document, HopDocument, StsDocument};
+use crate::config::document::{Document, GetSessionTokenDocument, HopDocument, StsDocument};
 use crate::config::mistakes::Place;
 use crate::config::values::{self, Region, StsEndpoint};
 
@@ -25,14 +24,95 @@ pub(super) struct Defaults {
 
 impl Defaults {
     /// Them alone, where they are whole.
-    pub(super) fn everywhere(self) -> Option<Sts> {
+    pub(super) fn everywhere(&self) -> Option<Sts> {
         Some(Sts {
-            region: self.region?,
-            endpoint: self.endpoint,
+            region: self.region.clone()?,
+            endpoint: self.endpoint.clone(),
             fips: self.fips,
             dual_stack: self.dual_stack,
-            ca_cert: self.ca_cert,
+            ca_cert: self.ca_cert.clone(),
         })
+    }
+
+    /// The region alone.
+    pub(super) fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
+    }
+}
+
+/// What one setting says in the place of the defaults.
+pub(super) struct Overrides<'d> {
+    region: Option<&'d str>,
+    endpoint: Option<&'d str>,
+    fips: Option<bool>,
+    dual_stack: Option<bool>,
+    ca_cert: Option<&'d str>,
+}
+
+impl<'d> From<&'d HopDocument> for Overrides<'d> {
+    fn from(given: &'d HopDocument) -> Self {
+        Self {
+            region: given.region.as_deref(),
+            endpoint: given.endpoint.as_deref(),
+            fips: given.fips,
+            dual_stack: given.dual_stack,
+            ca_cert: given.ca_cert.as_deref(),
+        }
+    }
+}
+
+impl<'d> From<&'d GetSessionTokenDocument> for Overrides<'d> {
+    fn from(given: &'d GetSessionTokenDocument) -> Self {
+        Self {
+            region: given.region.as_deref(),
+            endpoint: given.endpoint.as_deref(),
+            fips: given.fips,
+            dual_stack: given.dual_stack,
+            ca_cert: given.ca_cert.as_deref(),
+        }
+    }
+}
+
+/// What asks STS, and what to say where no region is there for it.
+struct Askers {
+    any: bool,
+    without_region: Vec<&'static str>,
+}
+
+impl Askers {
+    fn of(document: &Document) -> Self {
+        let profiles = || document.profiles.iter().flat_map(|named| named.0.values());
+        let hops = || profiles().flat_map(|profile| profile.chain.iter().flatten().flatten());
+        let exchanges = || profiles().filter_map(|profile| profile.get_session_token.as_ref());
+        let logins = document.vault.iter().filter_map(|vault| vault.auth.as_ref());
+        let own = profiles().filter_map(|profile| profile.source.as_ref()?.vault.as_ref());
+        let logins = logins.chain(own.filter_map(|vault| vault.auth.as_ref()));
+        let mut login = logins.filter_map(|auth| auth.aws.as_ref());
+        let without_region = [
+            (
+                hops().any(|hop| hop.region.is_none()),
+                "missing; a hop asks the STS of a region: set sts.region, the region of the hop, or AWS_REGION",
+            ),
+            (
+                exchanges().any(|exchange| exchange.region.is_none()),
+                "missing; GetSessionToken asks the STS of a region: set sts.region, the region of \
+                 get_session_token, or AWS_REGION",
+            ),
+            (
+                profiles().any(|profile| keys::tries_out(profile, document.vault.as_ref())),
+                "missing; new keys of a user are tried out at the STS of a region before they are served: \
+                 set sts.region or AWS_REGION, or turn that off with `vault.propagation.successes: 0`",
+            ),
+            (
+                login.any(|login| login.region.is_none()),
+                "missing; Vault's login with aws is signed for a region: set sts.region, the region of the \
+                 login, or AWS_REGION",
+            ),
+        ];
+        let without_region: Vec<_> =
+            without_region.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+        let any = hops().next().is_some() || exchanges().next().is_some();
+        Self { any: any || !without_region.is_empty(), without_region }
     }
 }
 
@@ -41,11 +121,8 @@ impl Resolver<'_> {
         let at = ROOT.push_key("sts");
         let nothing = StsDocument::default();
         let given = document.sts.as_ref().unwrap_or(&nothing);
-        let hops = || {
-            let profiles = document.profiles.iter().flat_map(|named| named.0.values());
-            profiles.flat_map(|profile| profile.chain.iter().flatten().flatten())
-        };
-        let asked = hops().next().is_some();
+        let askers = Askers::of(document);
+        let asked = askers.any;
         let region = self.value(
             (given.region.as_deref(), at.push_key("region")),
             &["AWS_REGION", "AWS_DEFAULT_REGION"],
@@ -68,7 +145,7 @@ impl Resolver<'_> {
         let dual_stack = self.flag(given.dual_stack, "AWS_USE_DUALSTACK_ENDPOINT", asked);
         let allow_insecure = given.allow_insecure.unwrap_or(false);
         if let Some((endpoint, place)) = &endpoint {
-            self.check_private(endpoint, allow_insecure, place.clone());
+            self.check_private(endpoint.is_private(), "sts", allow_insecure, place.clone());
             self.check_alone(true, fips, dual_stack, place.clone());
         }
         let defaults = Defaults {
@@ -79,37 +156,40 @@ impl Resolver<'_> {
             dual_stack,
             ca_cert: ca_cert.map(|(path, _)| path),
         };
-        if defaults.region.is_none() && hops().any(|hop| hop.region.is_none()) {
-            self.missing_region();
+        if defaults.region.is_none() {
+            self.missing_region(&askers);
         }
         defaults
     }
 
-    fn missing_region(&mut self) {
+    fn missing_region(&mut self, askers: &Askers) {
+        let sts = ROOT.push_key("sts");
+        let at = sts.push_key("region");
         let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-        if !variables.iter().any(|name| self.mistakes.blame(name)) {
-            self.missing(
-                ROOT.push_key("sts").push_key("region"),
-                "missing; a hop asks the STS of a region: set sts.region, the region of the hop, or AWS_REGION",
-            );
+        if self.mistakes.touch(at) || variables.iter().any(|name| self.mistakes.blame(name)) {
+            return;
+        }
+        for what in &askers.without_region {
+            self.mistakes.add(at, *what);
         }
     }
 
-    /// The STS that a hop asks. None where something is wrong.
+    /// The STS that a hop or an exchange asks. None where something is wrong.
     pub(super) fn sts_of(
         &mut self,
-        given: &HopDocument,
+        given: &Overrides<'_>,
         at: ValuePointerRef<'_>,
         defaults: &Defaults,
     ) -> Option<Sts> {
-        let region = match &given.region {
+        let region = match given.region {
             Some(text) => self.read(text, at.push_key("region"), Region::from_str),
             None => defaults.region.clone(),
         };
-        let own = given.endpoint.as_deref();
+        let own = given.endpoint;
         let own = own.map(|text| self.read(text, at.push_key("endpoint"), StsEndpoint::from_str));
         if let Some(Some(endpoint)) = &own {
-            self.check_private(endpoint, defaults.allow_insecure, at.push_key("endpoint").into());
+            let place = at.push_key("endpoint").into();
+            self.check_private(endpoint.is_private(), "sts", defaults.allow_insecure, place);
         }
         let fips = given.fips.unwrap_or(defaults.fips);
         let dual_stack = given.dual_stack.unwrap_or(defaults.dual_stack);
@@ -123,7 +203,7 @@ impl Resolver<'_> {
             let endpoint = own.as_ref().unwrap_or(&defaults.endpoint).is_some();
             self.check_alone(endpoint, fips, dual_stack, at.push_key(key).into());
         }
-        let ca_cert = match given.ca_cert.as_deref() {
+        let ca_cert = match given.ca_cert {
             Some(text) => Some(self.read(text, at.push_key("ca_cert"), values::absolute_path)?),
             None => defaults.ca_cert.clone(),
         };
@@ -134,57 +214,6 @@ impl Resolver<'_> {
             dual_stack,
             ca_cert,
         })
-    }
-
-    /// What the file gives, else the first of the variables that is set, where hops ask for it.
-    fn value<T, E: Display>(
-        &mut self,
-        (given, at): (Option<&str>, ValuePointerRef<'_>),
-        variables: &[&str],
-        asked: bool,
-        read: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<(T, Place)> {
-        let (text, place) = match given {
-            Some(text) => (text, Place::from(at)),
-            None if asked => variables.iter().find_map(|name| {
-                let text = self.environment.get(name)?;
-                Some((text, Place::variable(name)))
-            })?,
-            None => return None,
-        };
-        let value = self.read(text, place.clone(), read)?;
-        Some((value, place))
-    }
-
-    fn flag(&mut self, given: Option<bool>, variable: &str, asked: bool) -> bool {
-        match (given, self.environment.get(variable)) {
-            (Some(flag), _) => flag,
-            (None, Some(text)) if asked => self
-                .read(text, Place::variable(variable), |text| {
-                    let text = text.to_ascii_lowercase();
-                    text.parse::<bool>().map_err(|_| "true or false was expected")
-                })
-                .unwrap_or(false),
-            (None, _) => false,
-        }
-    }
-
-    fn check_private(&mut self, endpoint: &StsEndpoint, allow_insecure: bool, place: Place) {
-        if endpoint.is_private() {
-            return;
-        }
-        if allow_insecure {
-            self.warnings.add(
-                place,
-                "plain http on another machine: anybody between can read the credentials",
-            );
-        } else {
-            self.mistakes.add(
-                place,
-                "plain http on another machine, which would send credentials in the clear; write https, \
-                 or for a test set sts.allow_insecure to true",
-            );
-        }
     }
 
     /// The SDK refuses an endpoint together with a variant of the region's own.

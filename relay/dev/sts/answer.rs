@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::super::upstream::{http_date, request_id};
 use super::keys::Issued;
 use crate::clock::Timestamp;
 
@@ -103,10 +104,10 @@ impl Granted {
 
 /// An error answer.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    pub(super) code: &'static str,
-    message: String,
+pub(in crate::dev) struct Refusal {
+    pub(in crate::dev) status: StatusCode,
+    pub(in crate::dev) code: &'static str,
+    pub(in crate::dev) message: String,
 }
 
 impl Refusal {
@@ -177,18 +178,7 @@ pub(super) struct Reply {
 impl Reply {
     /// For a request that is answered `now`.
     pub(super) fn new(now: Timestamp) -> Self {
-        let (high, low) = (fastrand::u64(..), fastrand::u64(..));
-        Self {
-            request_id: format!(
-                "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
-                high >> 32,
-                high >> 16 & 0xffff,
-                high & 0xfff,
-                low >> 48 & 0xfff,
-                low & 0xffff_ffff_ffff
-            ),
-            now,
-        }
+        Self { request_id: request_id(), now }
     }
 
     /// The body of a 200 answer.
@@ -216,22 +206,6 @@ impl Reply {
         }
         response
     }
-}
-
-/// RFC 9110's IMF-fixdate.
-fn http_date(at: Timestamp) -> Option<String> {
-    let at = time::OffsetDateTime::from_unix_timestamp(at.as_secs()).ok()?;
-    let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
-    Some(format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        weekday.get(..3)?,
-        at.day(),
-        month.get(..3)?,
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    ))
 }
 
 #[derive(Default)]
@@ -276,13 +250,5 @@ mod tests {
         let mut xml = Xml::default();
         xml.text("Message", "a<b>&\"\u{1}");
         assert_eq!(xml.0, "<Message>a&lt;b&gt;&amp;&quot;\u{fffd}</Message>");
-    }
-
-    #[test]
-    fn the_date_is_http_s() {
-        assert_eq!(
-            http_date(Timestamp::from_secs(784_111_777)).unwrap(),
-            "Sun, 06 Nov 1994 08:49:37 GMT"
-        );
     }
 }

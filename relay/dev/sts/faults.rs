@@ -5,6 +5,10 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::super::upstream::parse_latency;
+
+pub use super::super::upstream::Reach;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
@@ -69,17 +73,6 @@ impl FaultKind {
     }
 }
 
-/// Which calls it strikes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reach {
-    /// Every call.
-    Every,
-    /// As many calls as this, then none.
-    Next(u32),
-    /// Each call with this probability, between 0 and 1.
-    Share(f64),
-}
-
 /// One fault. On the command line: `hang`, `latency=200ms`, `throttle=3` (the next three calls),
 /// `throttle=0.3` or `throttle=30%` (that share of the calls).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,18 +92,6 @@ impl Fault {
     /// A fault that strikes the next `calls` calls.
     pub const fn next(kind: FaultKind, calls: u32) -> Self {
         Self { kind, reach: Reach::Next(calls) }
-    }
-
-    fn strikes(&mut self) -> bool {
-        match &mut self.reach {
-            Reach::Every => true,
-            Reach::Next(left) => {
-                let strikes = *left > 0;
-                *left = left.saturating_sub(1);
-                strikes
-            }
-            Reach::Share(share) => fastrand::f64() < *share,
-        }
     }
 }
 
@@ -132,31 +113,10 @@ impl FromStr for Fault {
             .ok_or_else(|| FaultError::Unknown(name.to_owned()))?;
         let reach = match value {
             None => Reach::Every,
-            Some(value) => parse_reach(value).ok_or(FaultError::Reach(kind))?,
+            Some(value) => Reach::parse(value).ok_or(FaultError::Reach(kind))?,
         };
         Ok(Self { kind, reach })
     }
-}
-
-/// `200ms`, `5s`.
-fn parse_latency(text: &str) -> Option<Duration> {
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1),
-        None => (text.strip_suffix('s')?, 1000),
-    };
-    let millis = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    Some(Duration::from_millis(millis))
-}
-
-fn parse_reach(text: &str) -> Option<Reach> {
-    if let Ok(calls) = text.parse() {
-        return Some(Reach::Next(calls));
-    }
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.parse::<f64>().ok()? / 100.0,
-        None => text.parse::<f64>().ok()?,
-    };
-    (0.0..=1.0).contains(&share).then_some(Reach::Share(share))
 }
 
 /// Why a text names no fault; each says what would be right.
@@ -209,8 +169,8 @@ impl Faults {
         for fault in self.lock().iter_mut() {
             let kind = fault.kind;
             match kind {
-                FaultKind::Latency(more) if fault.strikes() => latency += more,
-                _ if first.is_none() && fault.strikes() => first = Some(kind),
+                FaultKind::Latency(more) if fault.reach.strikes() => latency += more,
+                _ if first.is_none() && fault.reach.strikes() => first = Some(kind),
                 _ => {}
             }
         }

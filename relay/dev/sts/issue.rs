@@ -67,14 +67,15 @@ impl Inner {
         form: &Form,
         caller: &Caller,
     ) -> Result<(Answer, Outcome), Refusal> {
-        if !matches!(caller, Caller::User { session: false }) {
+        let Caller::User { name, session: false } = caller else {
             return Err(Refusal::forbidden(
                 "AccessDenied",
                 "Cannot call GetSessionToken with session credentials",
             ));
-        }
+        };
         let duration = session_token_duration(form)?;
-        let (granted, lifetime) = self.grant(Caller::User { session: true }, duration)?;
+        let (granted, lifetime) =
+            self.grant(Caller::User { name: name.clone(), session: true }, duration)?;
         tracing::debug!(
             access_key_id = %granted.keys.access_key_id,
             lifetime_seconds = lifetime.as_secs(),
@@ -84,9 +85,12 @@ impl Inner {
     }
 
     pub(super) fn get_caller_identity(&self, caller: &Caller) -> (Answer, Outcome) {
-        let arn = caller.arn(&self.settings.account, &self.settings.user);
+        let arn = caller.arn(&self.settings.account);
         let (user_id, account) = match caller {
             Caller::User { .. } => (unique_id("AIDA", &arn), &self.settings.account),
+            Caller::Federated { name } => {
+                (format!("{}:{name}", self.settings.account), &self.settings.account)
+            }
             Caller::Role(session) => (session.id(), session.role.account()),
         };
         let account = account.to_string();
@@ -94,15 +98,23 @@ impl Inner {
         (answer, Outcome::Answered)
     }
 
-    /// Whether the role lets itself be assumed: only an external id can keep a caller out.
+    /// A session as GetFederationToken gives it, for the user that the embedded Vault is.
+    pub(super) fn federation(&self, form: &Form, name: &str) -> Result<Granted, Refusal> {
+        let duration = session_token_duration(form)?;
+        self.grant(Caller::Federated { name: name.to_owned() }, duration)
+            .map(|(granted, _)| granted)
+    }
+
+    /// Whether the role lets itself be assumed: only an external id can keep a caller out, unless
+    /// it is one that may assume nothing.
     fn check_trust(&self, request: &AssumeRole, caller: &Caller) -> Result<(), Refusal> {
-        match self.settings.external_ids.get(&request.role) {
-            Some(id) if request.external_id.as_ref() != Some(id) => {
-                let caller = caller.arn(&self.settings.account, &self.settings.user);
-                Err(Refusal::access_denied(&caller, "AssumeRole", request.role.as_str()))
-            }
-            _ => Ok(()),
+        let wanted = self.settings.external_ids.get(&request.role);
+        let known = wanted.is_none() || request.external_id.as_ref() == wanted;
+        if known && !matches!(caller, Caller::Federated { .. }) {
+            return Ok(());
         }
+        let caller = caller.arn(&self.settings.account);
+        Err(Refusal::access_denied(&caller, "AssumeRole", request.role.as_str()))
     }
 
     fn grant(&self, caller: Caller, asked: Duration) -> Result<(Granted, Duration), Refusal> {

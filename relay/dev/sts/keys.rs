@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 
-use super::User;
+use super::super::upstream::{BASE32, draw};
 use super::answer::Refusal;
 use crate::arn::{AccountId, RoleArn};
 use crate::clock::Moment;
@@ -17,6 +17,10 @@ const MOST_SESSIONS: usize = 10_000;
 
 /// For this long an ended session is still answered with ExpiredToken, not as unknown.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+
+/// What a secret access key is made of.
+pub(super) const BASE64: &[u8; 64] =
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The tags that travel down a chain, by their key in lower case: STS compares keys so.
 pub(super) type Tags = BTreeMap<String, (String, String)>;
@@ -32,9 +36,6 @@ pub(super) struct Issued {
 impl Issued {
     /// Draws new keys.
     pub(super) fn draw(random: &SystemRandom) -> Option<Self> {
-        const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        const BASE64: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let id = format!("ASIA{}", draw(random, BASE32, 16)?);
         // "CredentialRelayDev" in base64, so that a token that leaks can be told for what it is;
         // then the two characters that careless encoding breaks, and the padding.
@@ -48,22 +49,13 @@ impl Issued {
     }
 }
 
-/// Characters of an alphabet whose length is a power of two, so that each is as likely.
-fn draw<const N: usize>(
-    random: &SystemRandom,
-    alphabet: &[u8; N],
-    length: usize,
-) -> Option<String> {
-    let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
-    random.fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| char::from(alphabet[usize::from(*byte) % N])).collect())
-}
-
 /// Who signed a request.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
-    /// The user, by its own keys or by a session from GetSessionToken.
-    User { session: bool },
+    /// A user, by its own keys or by a session from GetSessionToken.
+    User { name: String, session: bool },
+    /// A session from GetFederationToken, which may ask for nothing but who it is.
+    Federated { name: String },
     /// A session of a role: what it assumes is a chain.
     Role(RoleSession),
 }
@@ -92,10 +84,11 @@ impl RoleSession {
 }
 
 impl Caller {
-    /// Its ARN.
-    pub(super) fn arn(&self, account: &AccountId, user: &User) -> String {
+    /// Its ARN; users are of `account`.
+    pub(super) fn arn(&self, account: &AccountId) -> String {
         match self {
-            Self::User { .. } => format!("arn:aws:iam::{account}:user/{}", user.name),
+            Self::User { name, .. } => format!("arn:aws:iam::{account}:user/{name}"),
+            Self::Federated { name } => format!("arn:aws:sts::{account}:federated-user/{name}"),
             Self::Role(session) => session.arn(),
         }
     }
@@ -108,7 +101,6 @@ fn role_name(role: &RoleArn) -> &str {
 
 /// The kind's prefix and 17 characters that always are the same for `arn`, as IAM's ids are.
 pub(super) fn unique_id(kind: &str, arn: &str) -> String {
-    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = ring::digest::digest(&ring::digest::SHA256, arn.as_bytes());
     let id = digest.as_ref().iter().take(17);
     kind.chars().chain(id.map(|byte| char::from(BASE32[usize::from(*byte) % 32]))).collect()
@@ -178,7 +170,7 @@ mod tests {
 
     fn issue(sessions: &mut Sessions, now: u64, lifetime: u64) -> Issued {
         let keys = Issued::draw(&SystemRandom::new()).unwrap();
-        let caller = Caller::User { session: true };
+        let caller = Caller::User { name: "u".into(), session: true };
         sessions.hold(keys.clone(), caller, at(now + lifetime), at(now));
         keys
     }

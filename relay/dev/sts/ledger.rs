@@ -1,14 +1,11 @@
 //! What was asked of the upstream, for tests and for whoever watches a rotation.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::ledger::{self, Recorded};
 use crate::arn::RoleArn;
 use crate::credential::AccessKeyId;
-
-/// Calls that are remembered one by one; all are counted.
-const LAST_CALLS: usize = 1_000;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,37 +73,13 @@ pub struct Assumption {
     pub source_identity: Option<String>,
 }
 
+impl Recorded for Call {
+    type Kind = Action;
+
+    fn kind(&self) -> Action {
+        self.action
+    }
+}
+
 /// The record of all calls; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<Mutex<Entries>>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    counts: BTreeMap<Action, u64>,
-    last: VecDeque<Call>,
-}
-
-impl Ledger {
-    /// How often an action was asked for, whatever came of it.
-    pub fn count(&self, action: Action) -> u64 {
-        self.lock().counts.get(&action).copied().unwrap_or(0)
-    }
-
-    /// The last calls, oldest first.
-    pub fn calls(&self) -> Vec<Call> {
-        self.lock().last.iter().cloned().collect()
-    }
-
-    pub(super) fn record(&self, call: Call) {
-        let mut entries = self.lock();
-        *entries.counts.entry(call.action).or_default() += 1;
-        if entries.last.len() == LAST_CALLS {
-            entries.last.pop_front();
-        }
-        entries.last.push_back(call);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub type Ledger = ledger::Ledger<Call>;

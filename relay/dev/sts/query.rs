@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 
 /// The decoded parameters of a request, in the order in which they came.
 #[derive(Default)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(in crate::dev) struct Form(Vec<(String, String)>);
 
 /// A text that is not a form: a broken escape, or not UTF-8 once decoded.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub(in crate::dev) struct Malformed;
 
 impl Form {
+    /// A form of these parameters.
+    pub(super) fn of(parameters: &BTreeMap<&str, String>) -> Self {
+        let pairs = parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Self(pairs.collect())
+    }
+
     /// Adds the parameters of an `application/x-www-form-urlencoded` text.
-    pub(super) fn read(&mut self, text: &str) -> Result<(), Malformed> {
+    pub(in crate::dev) fn read(&mut self, text: &str) -> Result<(), Malformed> {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             self.0.push((decode(name)?, decode(value)?));
@@ -38,6 +44,11 @@ impl Form {
             }
         }
         members.into_values().collect()
+    }
+
+    /// The parameters, in the order in which they came.
+    pub(in crate::dev) fn into_pairs(self) -> impl Iterator<Item = (String, String)> {
+        self.0.into_iter()
     }
 
     /// The parameters as SigV4 writes them: each part encoded, then sorted.

@@ -4,14 +4,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 
-use super::Verdict;
+use super::super::upstream::{HUGE, Verdict};
 use super::answer::{Answer, Refusal, Reply};
 use super::faults::FaultKind;
 use crate::clock::Timestamp;
-
-/// What follows the right body of a huge answer. A client that reads answers whole, whatever their
-/// length, would need more than a sidecar's memory for it.
-const HUGE: usize = 16 * 1024 * 1024;
 
 /// What a fault does instead of performing what was asked, with its name; nothing if it is one
 /// that spoils the answer.

@@ -85,13 +85,6 @@ pub(super) struct Refusal {
     pub(super) why: Why,
 }
 
-impl Refusal {
-    /// Whether Vault refused the token, or what it may do.
-    pub(super) fn is_forbidden(&self) -> bool {
-        matches!(self.why, Why::Status { status: 403, .. })
-    }
-}
-
 /// What happened instead. Every text is scrubbed.
 #[derive(Debug)]
 pub(super) enum Why {
@@ -269,6 +262,26 @@ impl<T> Answer<T> {
             renewable: false,
             data: None,
             auth: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether Vault refused the token, or what it may do.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self.why, Why::Status { status: 403, .. })
+    }
+
+    /// Whether Vault may have done what was asked and only its answer is lost.
+    pub(super) fn may_have_been_carried_out(&self) -> bool {
+        match &self.why {
+            Why::NotSent(error) => error.may_have_arrived(),
+            // A load balancer's own words.
+            Why::Status { status, errors, .. } => {
+                *status == 504 || (*status == 502 && errors.is_empty())
+            }
+            Why::Unreadable { .. } => true,
+            Why::NotMade(_) | Why::Redirected { .. } => false,
         }
     }
 }

@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Renews the token whenever that is due, where it is worth it. Never ends.
-    pub(super) async fn keep_alive(&self, metrics: &ProfileMetrics) {
+    pub(in crate::sources::vault) async fn keep_alive(&self, metrics: &ProfileMetrics) {
         if is_repeatable(&self.client.settings().login) {
             return std::future::pending().await;
         }

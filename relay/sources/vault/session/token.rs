@@ -135,6 +135,11 @@ impl Token {
         self.state().end
     }
 
+    /// Whether the relay logged in for it, so that nobody else uses it.
+    pub(in crate::sources::vault) fn is_ours(&self) -> bool {
+        self.owner == Owner::Relay
+    }
+
     /// Whether Vault was found to have revoked it before its end.
     pub(in crate::sources::vault) fn is_revoked(&self) -> bool {
         self.state().revoked
@@ -189,10 +194,7 @@ impl Token {
         let state = self.state();
         let alive = !matches!(state.end, End::At(end) if end.reached(now));
         let counted_out = matches!(state.uses, Some(0));
-        alive
-            && !state.revoked
-            && !counted_out
-            && (self.owner, self.kind) == (Owner::Relay, Kind::Service)
+        alive && !state.revoked && !counted_out && self.is_ours() && self.kind == Kind::Service
     }
 
     /// Whether it was had less than `age` ago.

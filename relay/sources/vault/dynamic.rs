@@ -1,0 +1,431 @@
+//! A role that makes credentials at each read: users of IAM with a lease, or sessions of STS.
+//!
+//! A user's keys live as long as their lease and no longer than the token that they were read with
+//! (upstreams section 1). So the expiry that is told is the earlier of both, as they stand at that
+//! moment: what was promised never needs a renewal to come true. While renewing brings enough, the
+//! same keys are given out again with a later expiry, and no other user is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::client::{Ask, Operation, Refusal, Why};
+use super::errors::fail;
+use super::leases::{Holder, LeaseId};
+use super::reader::{Read, Reader};
+use super::session::{End, Need, Token};
+use super::wire::{Answer, Keys};
+use crate::arn::RoleArn;
+use crate::clock::Moment;
+use crate::config::values::{SessionName, VaultName, VaultPath};
+use crate::config::vault::{CredentialType, DeclaredType};
+use crate::credential::{
+    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Propagation, Session, Validity,
+};
+use crate::failure::{Cause, Failure};
+use crate::sources::{Fetch, Freshness, Source, Suspect};
+
+/// A read that may have made a user nobody knows of is not repeated sooner (upstreams section 1).
+const UNSURE: Duration = Duration::from_secs(30);
+
+/// What is assumed of a life that an answer says nothing of: the shortest that STS grants.
+const UNSAID: Duration = Duration::from_secs(900);
+
+/// An answer has this much of a life for every client if it lives longer (endpoint-contract
+/// section 5).
+const COMFORTABLE: Duration = Duration::from_secs(3000);
+
+/// What follows the base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// It is what is served.
+    Served,
+    /// Roles are assumed from it.
+    Chained,
+}
+
+/// What is asked for.
+pub(super) struct Role {
+    pub(super) mount: VaultPath,
+    pub(super) name: VaultName,
+    pub(super) ttl: Option<Duration>,
+    pub(super) role_arn: Option<RoleArn>,
+    pub(super) session_name: Option<SessionName>,
+    pub(super) declared: DeclaredType,
+    pub(super) used: Use,
+}
+
+/// The source.
+pub(super) struct Dynamic {
+    reader: Reader,
+    role: Role,
+    held: Held,
+    /// When a read began of which nobody knows what came of it.
+    unsure: Option<Moment>,
+    /// Users whose keys somebody may still hold.
+    users: Vec<Known>,
+    told: Told,
+}
+
+/// What the last read gave.
+enum Held {
+    Nothing,
+    /// A session of STS, which stands for itself.
+    Session(CredentialType),
+    User(User),
+}
+
+/// A user of IAM that Vault made.
+struct User {
+    credential: Credential,
+    lease: Lease,
+    token: Arc<Token>,
+    /// The life that it began with: what a new one would have.
+    nominal: Duration,
+}
+
+struct Lease {
+    id: LeaseId,
+    end: Moment,
+    /// What it was given at first.
+    duration: Duration,
+    renewable: bool,
+}
+
+/// Keys and the token that they die with.
+struct Known {
+    key: AccessKeyId,
+    token: Arc<Token>,
+    end: Moment,
+}
+
+/// Warnings that are given once.
+#[derive(Default)]
+struct Told {
+    no_life: bool,
+    short_life: bool,
+}
+
+impl Dynamic {
+    pub(super) fn new(reader: Reader, role: Role) -> Self {
+        let told = Told::default();
+        Self { reader, role, held: Held::Nothing, unsure: None, users: Vec::new(), told }
+    }
+
+    async fn give(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
+        if freshness == Freshness::Anew {
+            self.held = Held::Nothing;
+        }
+        let credential = match self.extend().await? {
+            Some(same) => same,
+            None => self.make().await?,
+        };
+        self.check_type()?;
+        Ok(credential)
+    }
+
+    /// The same user's keys with a later expiry, while that is worth it. None where a new user is.
+    async fn extend(&mut self) -> Result<Option<Credential>, Failure> {
+        let Held::User(user) = &mut self.held else {
+            return Ok(None);
+        };
+        if user.token.is_revoked() {
+            return Ok(None);
+        }
+        let reader = &self.reader;
+        let token = reader.session.token(Need::Outlive(user.nominal), &reader.metrics).await?;
+        if !Arc::ptr_eq(&token, &user.token) {
+            // The keys end with the token from before.
+            return Ok(None);
+        }
+        let now = reader.clock.now();
+        let enough = user.nominal.mul_f64(0.9);
+        if user.lease.renewable && user.end().remaining(now) < enough {
+            match renew(reader, user).await? {
+                Renewed::Until(end) => user.lease.end = end,
+                Renewed::Not => user.lease.renewable = false,
+            }
+        }
+        let end = user.end();
+        // What is left when the schedule asks is half of a life: less than this gains nothing.
+        if end.remaining(now) < user.nominal.mul_f64(0.75) {
+            return Ok(None);
+        }
+        user.credential.validity = until(now, end);
+        let credential = user.credential.clone();
+        self.note();
+        Ok(Some(credential))
+    }
+
+    /// Has Vault make new credentials.
+    async fn make(&mut self) -> Result<Credential, Failure> {
+        let now = self.reader.clock.now();
+        if let Some(since) = self.unsure {
+            let wait = (since + UNSURE).remaining(now);
+            if !wait.is_zero() {
+                return Err(fail(
+                    Cause::Throttled { retry_after: Some(wait) },
+                    "a read before this one had no answer and may have made an IAM user: waiting so that no other is made",
+                ));
+            }
+        }
+        if self.may_make_users() {
+            self.unsure = Some(now);
+        }
+        let question = self.question();
+        let read = self.reader.read(self.need(), Operation::ReadCredentials, &question).await;
+        let read = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(refusal)) => {
+                if !refusal.may_have_been_carried_out() {
+                    self.unsure = None;
+                }
+                return Err(self.reader.explain(&refusal));
+            }
+            Err(failure) => {
+                // There was no token to read with.
+                self.unsure = None;
+                return Err(failure);
+            }
+        };
+        self.unsure = None;
+        self.take(read)
+    }
+
+    fn may_make_users(&self) -> bool {
+        match (self.role.declared, &self.held) {
+            (DeclaredType::Said(said), _) => said == CredentialType::IamUser,
+            (DeclaredType::Unsaid, Held::Session(seen)) => *seen == CredentialType::IamUser,
+            (DeclaredType::Unsaid, Held::Nothing | Held::User(_)) => true,
+        }
+    }
+
+    /// How long the token should live: a user's keys die with it.
+    fn need(&self) -> Need {
+        match (self.role.declared, &self.held) {
+            (_, Held::User(user)) => Need::Outlive(user.lease.duration),
+            (DeclaredType::Said(CredentialType::IamUser), _) => Need::Outlive(Duration::MAX),
+            _ => Need::Read,
+        }
+    }
+
+    fn question(&self) -> Ask {
+        let Role { mount, name, ttl, role_arn, session_name, .. } = &self.role;
+        let mut body = Map::new();
+        let mut set = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                body.insert(key.to_owned(), Value::String(value));
+            }
+        };
+        set("ttl", ttl.map(|ttl| format!("{}s", ttl.as_secs())));
+        set("role_arn", role_arn.as_ref().map(ToString::to_string));
+        set("role_session_name", session_name.as_ref().map(ToString::to_string));
+        Ask::post(format!("{mount}/creds/{name}"), &Value::Object(body))
+    }
+
+    fn take(&mut self, read: Read<Keys>) -> Result<Credential, Failure> {
+        let Read { answer, token, started } = read;
+        let Answer { lease_id, lease_duration, renewable, data, .. } = answer;
+        let garbage = |what: &str| fail(Cause::Transient, format!("Vault's answer has {what}"));
+        let keys = data.ok_or_else(|| garbage("no data"))?;
+        let access_key_id = keys.access_key.trim().parse().map_err(|error: KeyIdError| {
+            garbage(&format!("an access_key that cannot be right: {error}"))
+        })?;
+        let kind = type_of(&keys);
+        let life = self.life(&keys, lease_duration);
+        let session = match keys.session_token.filter(|token| !token.is_empty()) {
+            Some(token) => Session::Token(token),
+            None => Session::None,
+        };
+        let mut credential = Credential {
+            access_key_id,
+            secret_access_key: keys.secret_key,
+            session,
+            validity: Validity::Until(Lifetime::from_request(started, life, None)),
+            principal: self.role.role_arn.clone().map_or(Principal::Unknown, Principal::Role),
+            propagation: Propagation::Done,
+        };
+        if kind != CredentialType::IamUser {
+            if let Some(granted) = keys.ttl.filter(|ttl| *ttl > 0).map(Duration::from_secs) {
+                let end = started.wall + granted;
+                let asked = self.role.ttl.unwrap_or(granted);
+                let near = asked.abs_diff(granted) <= Duration::from_secs(30);
+                let nominal = if near { asked } else { granted };
+                credential.validity =
+                    Validity::Until(Lifetime::from_request(started, nominal, Some(end)));
+            }
+            self.held = Held::Session(kind);
+            self.warn_of_short_life(life, "the role's ttl");
+            return Ok(credential);
+        }
+        credential.propagation = Propagation::Pending;
+        credential.principal = Principal::Unknown;
+        let lease = Lease { id: lease_id.into(), end: started + life, duration: life, renewable };
+        let mut user = User { credential, lease, token, nominal: life };
+        let end = user.end();
+        user.nominal = end.remaining(started);
+        user.credential.validity = until(started, end);
+        let limit = if user.nominal < life { "the Vault token's ttl" } else { "the lease" };
+        self.warn_of_short_life(user.nominal, limit);
+        let credential = user.credential.clone();
+        self.held = Held::User(user);
+        self.note();
+        Ok(credential)
+    }
+
+    /// How long an answer says that it lives; `data.ttl` is what STS granted, so it comes first.
+    fn life(&mut self, keys: &Keys, lease_duration: u64) -> Duration {
+        let said = keys.ttl.filter(|ttl| *ttl > 0).unwrap_or(lease_duration);
+        if said > 0 {
+            return Duration::from_secs(said);
+        }
+        if !std::mem::replace(&mut self.told.no_life, true) {
+            tracing::warn!(
+                role = %self.role.name,
+                assumed_s = UNSAID.as_secs(),
+                "Vault's answer says neither ttl nor lease_duration; assuming the shortest that STS grants"
+            );
+        }
+        UNSAID
+    }
+
+    fn warn_of_short_life(&mut self, life: Duration, limit: &str) {
+        if life < COMFORTABLE && !std::mem::replace(&mut self.told.short_life, true) {
+            tracing::warn!(
+                role = %self.role.name,
+                life_s = life.as_secs(),
+                limit,
+                "credentials live for less than 50 minutes, so that clients ask more often and Vault is asked more often; raise what limits them"
+            );
+        }
+    }
+
+    /// Refuses what is not as the operator said, or of no use. It is held all the same, so that no
+    /// other is made only to be refused again.
+    fn check_type(&self) -> Result<(), Failure> {
+        let found = match &self.held {
+            Held::Nothing => return Ok(()),
+            Held::Session(kind) => *kind,
+            Held::User(_) => CredentialType::IamUser,
+        };
+        let role = format!("{}/{}", self.role.mount, self.role.name);
+        if let DeclaredType::Said(said) = self.role.declared
+            && said != found
+        {
+            return Err(fail(
+                Cause::Misconfigured,
+                format!(
+                    "the role {role} gives {found}, and credential_type says {said}; let them agree"
+                ),
+            )
+            .advised(
+                "Vault role",
+                "set credential_type to what the role gives, or name another role",
+            ));
+        }
+        if found == CredentialType::FederationToken && self.role.used == Use::Chained {
+            return Err(fail(
+                Cause::Misconfigured,
+                format!("the role {role} gives a federation_token, which may assume no role"),
+            )
+            .advised("Vault role", "remove the chain, or name a role of another credential_type"));
+        }
+        Ok(())
+    }
+
+    /// Notes the present user where the end of the relay and suspicions look.
+    fn note(&mut self) {
+        let Held::User(user) = &self.held else { return };
+        let reader = &self.reader;
+        let now = reader.clock.now();
+        let holder = Holder {
+            session: &reader.session,
+            token: &user.token,
+            namespace: &reader.namespace,
+            metrics: &reader.metrics,
+        };
+        reader.leases.note(&user.lease.id, user.lease.end, &holder, now);
+        let key = user.credential.access_key_id.clone();
+        self.users.retain(|known| known.key != key && !known.end.reached(now));
+        let (token, end) = (Arc::clone(&user.token), user.lease.end);
+        self.users.push(Known { key, token, end });
+    }
+
+    async fn find_suspect(&mut self) -> AccessKeyId {
+        // From before the look, so that nothing happens unseen between both.
+        let mut watcher = self.reader.session.watcher();
+        loop {
+            let revoked = self.users.iter().position(|known| known.token.is_revoked());
+            if let Some(place) = revoked {
+                return self.users.swap_remove(place).key;
+            }
+            self.reader.session.revoked(&mut watcher, &self.reader.metrics).await;
+        }
+    }
+}
+
+impl User {
+    /// The earlier of the lease's end and the token's.
+    fn end(&self) -> Moment {
+        match self.token.end() {
+            End::At(end) if end.wall < self.lease.end.wall => end,
+            End::At(_) | End::Never => self.lease.end,
+        }
+    }
+}
+
+/// A life from `from` until `end`.
+fn until(from: Moment, end: Moment) -> Validity {
+    Validity::Until(Lifetime::from_request(from, end.remaining(from), None))
+}
+
+/// What the fields say of the kind: the table of upstreams section 1.
+fn type_of(keys: &Keys) -> CredentialType {
+    let session = keys.session_token.as_ref().is_some_and(|token| !token.is_empty());
+    match (session, &keys.arn, &keys.security_token) {
+        (false, _, _) => CredentialType::IamUser,
+        (true, Some(_), _) => CredentialType::AssumedRole,
+        (true, None, Some(_)) => CredentialType::FederationToken,
+        (true, None, None) => CredentialType::SessionToken,
+    }
+}
+
+enum Renewed {
+    Until(Moment),
+    Not,
+}
+
+/// Renews a user's lease.
+async fn renew(reader: &Reader, user: &User) -> Result<Renewed, Failure> {
+    let increment = user.lease.duration.as_secs();
+    let body = serde_json::json!({ "lease_id": &*user.lease.id, "increment": increment });
+    let ask = Ask::post("sys/leases/renew".to_owned(), &body);
+    let need = Need::Read;
+    match reader.read::<serde::de::IgnoredAny>(need, Operation::RenewLease, &ask).await? {
+        Ok(Read { answer, started, .. }) if answer.lease_duration > 0 => {
+            Ok(Renewed::Until(started + Duration::from_secs(answer.lease_duration)))
+        }
+        Ok(_) => Ok(Renewed::Not),
+        // The lease is gone, may not be renewed, or no policy allows it: a new user is the answer.
+        Err(Refusal { why: Why::Status { status: 400 | 403 | 404, errors, .. }, .. }) => {
+            tracing::debug!(lease = %user.lease.id, ?errors, "the lease is not renewed");
+            Ok(Renewed::Not)
+        }
+        Err(refusal) => Err(reader.explain(&refusal)),
+    }
+}
+
+impl Source for Dynamic {
+    fn kind(&self) -> &'static str {
+        "vault"
+    }
+
+    fn fetch(&mut self, freshness: Freshness) -> Fetch<'_> {
+        Box::pin(self.give(freshness))
+    }
+
+    fn suspect(&mut self) -> Suspect<'_> {
+        Box::pin(self.find_suspect())
+    }
+}

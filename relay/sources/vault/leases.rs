@@ -1,0 +1,83 @@
+//! The leases of IAM users that live, so that they can be revoked when the relay ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client::{Ask, Call, Operation};
+use super::session::{Session, Token};
+use crate::clock::Moment;
+use crate::config::values::VaultNamespace;
+use crate::metrics::ProfileMetrics;
+
+/// A lease's id, which tells nothing but its role.
+pub(super) type LeaseId = Arc<str>;
+
+/// One that lives.
+#[derive(Clone)]
+struct Live {
+    id: LeaseId,
+    end: Moment,
+    session: Arc<Session>,
+    token: Arc<Token>,
+    namespace: VaultNamespace,
+    metrics: ProfileMetrics,
+}
+
+/// All of them. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Leases(Arc<Mutex<Vec<Live>>>);
+
+impl std::fmt::Debug for Leases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Leases")
+    }
+}
+
+/// Who holds a lease.
+pub(super) struct Holder<'a> {
+    pub(super) session: &'a Arc<Session>,
+    pub(super) token: &'a Arc<Token>,
+    pub(super) namespace: &'a VaultNamespace,
+    pub(super) metrics: &'a ProfileMetrics,
+}
+
+impl Leases {
+    /// Notes a lease, or its later end. Those that have ended are forgotten.
+    pub(super) fn note(&self, id: &LeaseId, end: Moment, holder: &Holder<'_>, now: Moment) {
+        let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|lease| lease.id != *id && !lease.end.reached(now));
+        live.push(Live {
+            id: Arc::clone(id),
+            end,
+            session: Arc::clone(holder.session),
+            token: Arc::clone(holder.token),
+            namespace: holder.namespace.clone(),
+            metrics: holder.metrics.clone(),
+        });
+    }
+
+    /// Revokes those whose token the relay did not log in for: the others end with their token.
+    pub(super) async fn revoke_with_foreign_tokens(&self) {
+        let live = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let foreign = live.into_iter().filter(|lease| !lease.token.is_ours());
+        futures_util::future::join_all(foreign.map(|lease| async move { lease.revoke().await }))
+            .await;
+    }
+}
+
+impl Live {
+    async fn revoke(&self) {
+        let call = Call {
+            operation: Operation::RevokeLease,
+            namespace: &self.namespace,
+            token: Some(self.token.secret()),
+            secrets: &[],
+            metrics: &self.metrics,
+        };
+        let body = serde_json::json!({ "lease_id": &*self.id });
+        let ask = Ask::post("sys/leases/revoke".to_owned(), &body);
+        match self.session.client().call::<serde::de::IgnoredAny>(&call, &ask).await {
+            Ok(_) => tracing::info!(lease = %self.id, "revoked"),
+            Err(_) => tracing::warn!(lease = %self.id, "could not be revoked: it ends by itself"),
+        }
+    }
+}
