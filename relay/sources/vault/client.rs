@@ -172,6 +172,9 @@ impl Client {
         let base = format!("{}/v1", self.settings.address);
         let made = endpoint.request(&base).map_err(|_| Why::NotMade(endpoint.path()))?;
         let mut request = made.map(Bytes::from);
+        // vaultrs's paths begin with a slash, or a tab, which its own client makes up for.
+        let path = format!("{base}/{}", endpoint.path().trim().trim_matches('/'));
+        *request.uri_mut() = path.parse().map_err(|_| Why::NotMade(endpoint.path()))?;
         let secret = |text: &str| HeaderValue::from_str(text).ok();
         let headers = request.headers_mut();
         headers.insert(REQUEST, HeaderValue::from_static("true"));

@@ -3,6 +3,8 @@
 mod approle;
 mod aws;
 mod material;
+#[cfg(all(test, feature = "dev"))]
+mod tests;
 
 use std::fmt;
 

@@ -73,7 +73,7 @@ impl Session {
         if !token.spend() {
             return Renewed::Refused;
         }
-        // vaultrs's path for it begins with a tab.
+        // vaultrs's request says null for an increment that is not wanted.
         let request = Ask::post("auth/token/renew-self".to_owned(), &json!({}));
         let call = Call {
             operation: Operation::RenewToken,
