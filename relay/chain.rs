@@ -69,7 +69,7 @@ enum Kept {
     Nothing,
     /// Its propagation is pending until the step after it has succeeded with it.
     Credential {
-        credential: Credential,
+        credential: Box<Credential>,
         due: Moment,
         since: Moment,
     },
@@ -264,7 +264,8 @@ impl Chain {
             Ok(credential) => {
                 let credential = kept.followed_by(credential);
                 let due = schedule::due(&credential.validity, now, Draw::random());
-                *kept = Kept::Credential { credential: credential.clone(), due, since: now };
+                let kept_one = Box::new(credential.clone());
+                *kept = Kept::Credential { credential: kept_one, due, since: now };
                 Ok(credential)
             }
             Err(failure) => match kept.after(&failure, now) {

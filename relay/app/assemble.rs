@@ -168,39 +168,49 @@ impl Workshop {
     ) -> Result<Box<dyn Source>, TlsError> {
         Ok(match &settings.source {
             config::Source::Environment => environment(),
-            config::Source::File { path } => self.file(path),
+            config::Source::File { path } => file(path, self.clock.clone()),
             config::Source::Vault(vault) => {
                 let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
-                let ambient = self.ambient(&vault.vault.login);
+                let clock = self.clock.clone();
+                let ambient = |login: &Login| ambient(login, clock);
                 self.vaults.source(vault, used, ambient, self.metrics.profile(name))?
             }
         })
     }
-
-    /// What a login to Vault takes from the relay's surroundings.
-    fn ambient(&self, login: &Login) -> Ambient {
-        match login {
-            Login::Aws { credentials, .. } => match &**credentials {
-                config::Source::Environment => Ambient::Credentials(environment()),
-                config::Source::File { path } => Ambient::Credentials(self.file(path)),
-                // The configuration has no such login.
-                config::Source::Vault(_) => Ambient::Nothing,
-            },
-            Login::Token => {
-                let token = std::env::var("VAULT_TOKEN").ok();
-                token.map_or(Ambient::Nothing, |token| Ambient::Token(Secret::new(token)))
-            }
-            _ => Ambient::Nothing,
-        }
-    }
-
-    fn file(&self, path: &Path) -> Box<dyn Source> {
-        Box::new(fixed::File::new(path.to_owned(), self.clock.clone()))
-    }
 }
 
 fn environment() -> Box<dyn Source> {
-    Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
+    Box::new(fixed::Environment::new(variable))
+}
+
+fn file(path: &Path, clock: Clock) -> Box<dyn Source> {
+    Box::new(fixed::File::new(path.to_owned(), clock))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What a login to Vault takes from the relay's surroundings.
+fn ambient(login: &Login, clock: Clock) -> Ambient {
+    match login {
+        Login::Aws { credentials, .. } => match &**credentials {
+            config::Source::File { path } => Ambient::Credentials(file(path, clock)),
+            // The configuration gives no Vault here.
+            config::Source::Environment | config::Source::Vault(_) => {
+                Ambient::Credentials(environment())
+            }
+        },
+        Login::Token => {
+            Ambient::Token(Secret::new(variable("VAULT_TOKEN").unwrap_or_default()).trimmed())
+        }
+        Login::Kubernetes { .. }
+        | Login::AppRole { .. }
+        | Login::Jwt { .. }
+        | Login::Cert { .. }
+        | Login::Userpass { .. }
+        | Login::TokenFile { .. } => Ambient::Nothing,
+    }
 }
 
 impl Probe for Identifier {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::config::vault::{Vault, VaultRole, VaultSource};
+use crate::config::vault::{Login, Vault, VaultRole, VaultSource};
 use crate::metrics::ProfileMetrics;
 use crate::sources::Source;
 use crate::transport::{Security, TlsError, Transports};
@@ -37,7 +37,7 @@ use static_role::StaticRole;
 pub struct Vaults {
     transports: Transports,
     clock: Clock,
-    sessions: Vec<(Arc<Vault>, Arc<Session>)>,
+    sessions: Vec<(Arc<Vault>, Session)>,
     leases: Leases,
 }
 
@@ -47,7 +47,8 @@ impl Vaults {
         Self { transports, clock, sessions: Vec::new(), leases: Leases::default() }
     }
 
-    /// The source of one profile. `ambient` is what its login takes from the relay's surroundings.
+    /// The source of one profile. `ambient` gives what its login takes from the relay's
+    /// surroundings.
     ///
     /// # Errors
     /// If a file of the TLS settings cannot be used.
@@ -55,7 +56,7 @@ impl Vaults {
         &mut self,
         settings: &VaultSource,
         used: Use,
-        ambient: Ambient,
+        ambient: impl FnOnce(&Login) -> Ambient,
         metrics: ProfileMetrics,
     ) -> Result<Box<dyn Source>, TlsError> {
         let reader = Reader {
@@ -80,25 +81,27 @@ impl Vaults {
     /// it.
     pub async fn revoke(&self) {
         let sessions = self.sessions.iter().map(|(_, session)| session.end());
-        tokio::join!(join_all(sessions), self.leases.revoke_with_foreign_tokens());
+        let leases = self.leases.revoke_one_by_one(self.clock.now());
+        tokio::join!(join_all(sessions), leases);
     }
 
     /// The session for these settings; one that exists is shared.
     fn session(
         &mut self,
         settings: &Arc<Vault>,
-        ambient: Ambient,
-    ) -> Result<Arc<Session>, TlsError> {
+        ambient: impl FnOnce(&Login) -> Ambient,
+    ) -> Result<Session, TlsError> {
         if let Some((_, shared)) = self.sessions.iter().find(|(known, _)| known == settings) {
-            return Ok(Arc::clone(shared));
+            return Ok(shared.clone());
         }
         let security = match settings.address.is_plain() {
             true => Security::Plain,
             false => Security::Tls(settings.tls.clone()),
         };
         let client = Client::new(self.transports.get(security)?, Arc::clone(settings));
-        let session = Arc::new(Session::new(client, self.clock.clone(), ambient));
-        self.sessions.push((Arc::clone(settings), Arc::clone(&session)));
+        let ambient = ambient(&settings.login);
+        let session = Session::new(client, self.clock.clone(), ambient);
+        self.sessions.push((Arc::clone(settings), session.clone()));
         Ok(session)
     }
 }

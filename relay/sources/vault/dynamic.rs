@@ -14,7 +14,7 @@ use super::client::{Ask, Operation, Refusal, Why};
 use super::errors::fail;
 use super::leases::{Holder, LeaseId};
 use super::reader::{Read, Reader};
-use super::session::{End, Need, Token};
+use super::session::{End, Need, Token, Watcher};
 use super::wire::{Answer, Keys};
 use crate::arn::RoleArn;
 use crate::clock::Moment;
@@ -65,6 +65,7 @@ pub(super) struct Dynamic {
     unsure: Option<Moment>,
     /// Users whose keys somebody may still hold.
     users: Vec<Known>,
+    revocations: Watcher,
     told: Told,
 }
 
@@ -73,7 +74,7 @@ enum Held {
     Nothing,
     /// A session of STS, which stands for itself.
     Session(CredentialType),
-    User(User),
+    User(Box<User>),
 }
 
 /// A user of IAM that Vault made.
@@ -109,8 +110,9 @@ struct Told {
 
 impl Dynamic {
     pub(super) fn new(reader: Reader, role: Role) -> Self {
-        let told = Told::default();
-        Self { reader, role, held: Held::Nothing, unsure: None, users: Vec::new(), told }
+        let revocations = reader.session.watcher();
+        let (held, told) = (Held::Nothing, Told::default());
+        Self { reader, role, held, unsure: None, users: Vec::new(), revocations, told }
     }
 
     async fn give(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
@@ -269,7 +271,7 @@ impl Dynamic {
         let limit = if user.nominal < life { "the Vault token's ttl" } else { "the lease" };
         self.warn_of_short_life(user.nominal, limit);
         let credential = user.credential.clone();
-        self.held = Held::User(user);
+        self.held = Held::User(Box::new(user));
         self.note();
         Ok(credential)
     }
@@ -353,14 +355,13 @@ impl Dynamic {
     }
 
     async fn find_suspect(&mut self) -> AccessKeyId {
-        // From before the look, so that nothing happens unseen between both.
-        let mut watcher = self.reader.session.watcher();
         loop {
             let revoked = self.users.iter().position(|known| known.token.is_revoked());
             if let Some(place) = revoked {
                 return self.users.swap_remove(place).key;
             }
-            self.reader.session.revoked(&mut watcher, &self.reader.metrics).await;
+            let Self { reader, revocations, .. } = self;
+            reader.session.revoked(revocations, &reader.metrics).await;
         }
     }
 }

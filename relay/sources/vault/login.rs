@@ -266,10 +266,10 @@ impl Authenticator {
                 return self.found(&asking, &token, "put a new token into the file").await;
             }
             Login::Token => {
-                let Ambient::Token(token) = &self.ambient else {
-                    return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set"));
+                let token = match &self.ambient {
+                    Ambient::Token(token) if !token.trimmed().is_empty() => token.trimmed(),
+                    _ => return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set")),
                 };
-                let token = token.trimmed();
                 return self.found(&asking, &token, "start the relay with another").await;
             }
         };

@@ -17,7 +17,7 @@ use crate::metrics::ProfileMetrics;
 
 /// What every read of one profile is made with.
 pub(super) struct Reader {
-    pub(super) session: Arc<Session>,
+    pub(super) session: Session,
     pub(super) namespace: VaultNamespace,
     pub(super) leases: Leases,
     pub(super) clock: Clock,

@@ -190,11 +190,10 @@ impl Token {
     }
 
     /// Whether revoking it gives something back: it lives, and it is the relay's own.
-    pub(super) fn is_to_be_revoked(&self, now: Moment) -> bool {
+    pub(in crate::sources::vault) fn is_to_be_revoked(&self, now: Moment) -> bool {
         let state = self.state();
         let alive = !matches!(state.end, End::At(end) if end.reached(now));
-        let counted_out = matches!(state.uses, Some(0));
-        alive && !state.revoked && !counted_out && self.is_ours() && self.kind == Kind::Service
+        alive && !state.revoked && self.is_ours() && self.kind == Kind::Service
     }
 
     /// Whether it was had less than `age` ago.
