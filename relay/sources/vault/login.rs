@@ -20,7 +20,7 @@ use super::errors::{Context, explain, fail, says_invalid_token};
 use super::session::{Grant, Kind, Owner};
 use super::wire::{Auth, TokenData};
 use crate::clock::{Clock, Moment};
-use crate::config::vault::Login;
+use crate::config::vault::{Login, SecretId};
 use crate::credential::{Credential, Secret};
 use crate::failure::{Cause, Failure};
 use crate::metrics::ProfileMetrics;
@@ -56,7 +56,8 @@ pub(super) fn is_repeatable(login: &Login) -> bool {
         | Login::Jwt { .. }
         | Login::Aws { .. }
         | Login::Cert { .. }
-        | Login::Userpass { .. } => true,
+        | Login::Userpass { .. }
+        | Login::AppRole { secret_id: SecretId::None, .. } => true,
         Login::AppRole { .. } | Login::TokenFile { .. } | Login::Token => false,
     }
 }

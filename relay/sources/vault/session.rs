@@ -218,7 +218,7 @@ impl Session {
             Ok(grant) => {
                 turn.failed = None;
                 turn.renewals = Backoff::default();
-                Ok(self.take(grant, metrics))
+                Ok(self.take(&grant, metrics))
             }
             Err(failure) => {
                 let in_a_row = turn.failed.as_ref().map_or(0, |failed| failed.in_a_row) + 1;
@@ -230,10 +230,10 @@ impl Session {
     }
 
     /// Makes a token that was granted or looked up the current one.
-    fn take(&self, grant: Grant, metrics: &ProfileMetrics) -> Arc<Token> {
+    fn take(&self, grant: &Grant, metrics: &ProfileMetrics) -> Arc<Token> {
         let mut tokens = self.tokens();
-        if let Some(same) = tokens.current.as_ref().filter(|token| token.is(&grant)) {
-            same.learn(&grant);
+        if let Some(same) = tokens.current.as_ref().filter(|token| token.is(grant)) {
+            same.learn(grant);
             return Arc::clone(same);
         }
         let (method, mount, role) = describe(&self.client.settings().login);

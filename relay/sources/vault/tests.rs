@@ -1,5 +1,7 @@
 //! The embedded Vault on a socket, and a session at it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up must end")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;

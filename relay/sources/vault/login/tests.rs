@@ -1,5 +1,7 @@
 //! Every way in, and what becomes of material that is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up must end")]
+
 use std::path::PathBuf;
 
 use super::super::session::{End, Need};
@@ -264,4 +266,58 @@ async fn no_refusal_tells_what_was_shown() {
     assert_eq!(failure.cause, Cause::StaleCaller);
     assert!(failure.reason.contains("auth/k8s/login"), "{failure}");
     assert!(!failure.reason.contains("nobody-knows"), "{failure}");
+}
+
+#[test]
+fn the_signed_request_is_what_vault_and_sts_take() {
+    let decoded =
+        |text: &str| String::from_utf8(aws_smithy_types::base64::decode(text).unwrap()).unwrap();
+    let credential = Credential {
+        access_key_id: KEY.parse().unwrap(),
+        secret_access_key: secret(SECRET_KEY),
+        session: crate::credential::Session::Token(secret("a-session-token")),
+        validity: crate::credential::Validity::Unlimited,
+        principal: crate::credential::Principal::Unknown,
+        propagation: crate::credential::Propagation::Done,
+    };
+    for (region, url) in [
+        ("eu-west-1", "https://sts.eu-west-1.amazonaws.com/"),
+        ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com/"),
+        ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn/"),
+    ] {
+        let region = region.parse().unwrap();
+        let target = aws::Target { region: &region, endpoint: None, server_id: Some("vault") };
+        let now = crate::clock::Timestamp::from_secs(1_800_000_000);
+        let made = aws::request("aws", "app", &target, &credential, now).unwrap();
+        assert_eq!(decoded(&made.iam_request_url), url);
+        let headers = decoded(&made.iam_request_headers);
+        let headers: std::collections::BTreeMap<String, Vec<String>> =
+            serde_json::from_str(&headers).unwrap();
+        let names: Vec<_> = headers.keys().map(String::as_str).collect();
+        let wanted = [
+            "Authorization",
+            "Content-Type",
+            "Host",
+            "X-Amz-Date",
+            "X-Amz-Security-Token",
+            "X-Vault-AWS-IAM-Server-ID",
+        ];
+        assert_eq!(names, wanted, "STS gets no other, and Vault lets no more than eight pass");
+        assert!(headers["Authorization"][0].contains(
+            "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-vault-aws-iam-server-id,"
+        ));
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_session_prints_a_secret() {
+    let world = World::new("approle", approle_material(&[("inside-it", 0)]), ttl(60)).await;
+    let wrapping = world.vault.wrap(MADE_AT, &secret("inside-it"), secs(600)).unwrap();
+    let path = world.write("wrapped", wrapping.expose());
+    let world = world.by(wrapped(path), Ambient::Nothing);
+    let token = world.read().await;
+    let printed = format!("{:?} {token:?}", world.session);
+    for text in ["inside-it", wrapping.expose(), token.secret().expose()] {
+        assert!(!printed.contains(text), "{printed}");
+    }
 }
