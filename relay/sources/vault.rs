@@ -9,6 +9,8 @@ mod login;
 mod reader;
 mod session;
 mod static_role;
+#[cfg(all(test, feature = "dev"))]
+mod tests;
 mod wire;
 
 use std::sync::Arc;
