@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::Tls;
-use route::Route;
+use route::{Route, ThroughProxy};
 pub use tls::TlsError;
 
 /// A connection that cannot be made within this time will hardly be made at all (upstreams
@@ -177,10 +177,14 @@ impl SendError {
 }
 
 impl fmt::Display for SendError {
-    /// The innermost error's text: those around it say only that something failed.
+    /// The innermost error's text: those around it say only that something failed, but for the
+    /// proxy's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connection(error) => f.write_str(&root_of(error)),
+            Self::Connection(error) => match proxy_of(error) {
+                Some(proxy) => write!(f, "{proxy}: {}", root_of(error)),
+                None => f.write_str(&root_of(error)),
+            },
             Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
             Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
         }
@@ -203,6 +207,18 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// The proxy behind which it failed.
+fn proxy_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ThroughProxy> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(proxy) = error.downcast_ref() {
+            return Some(proxy);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn root_of(error: &(dyn Error + 'static)) -> String {

@@ -132,7 +132,7 @@ impl Service<Uri> for Route {
 
 /// What went wrong on the way through a proxy.
 #[derive(Debug)]
-struct ThroughProxy {
+pub(super) struct ThroughProxy {
     host: String,
     error: BoxError,
 }

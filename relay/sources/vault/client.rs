@@ -27,6 +27,9 @@ use crate::transport::{SendError, Transport};
 /// counts as a failure, from 100 ms doubling to 1 s (upstreams section 6).
 const CATCHING_UP: u32 = 5;
 
+/// So much of a page that is none of Vault's is looked at.
+const PAGE_START: usize = 1 << 10;
+
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 /// Without it a Vault Agent that listens for requests refuses them.
@@ -100,7 +103,14 @@ pub(super) enum Why {
     /// No whole answer came. The request may have been carried out all the same.
     NotSent(SendError),
     /// Vault, or something before it, said no.
-    Status { status: u16, errors: Vec<String>, retry_after: Option<Duration> },
+    Status {
+        status: u16,
+        /// Vault's words.
+        errors: Vec<String>,
+        /// How an answer begins that is not of Vault's form: a page of something before it.
+        page: Option<String>,
+        retry_after: Option<Duration>,
+    },
     /// It was sent elsewhere, where the relay does not go.
     Redirected { to: String, rule: &'static str },
     /// A success that is none of Vault's: the number is its status.
@@ -319,12 +329,18 @@ fn without_query(uri: &str) -> String {
 }
 
 fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
-    // A proxy's page is no JSON; the status says what can be said.
-    let said: Errors = serde_json::from_slice(answer.body()).unwrap_or_default();
     let secrets = || call.secrets.iter().copied().chain(call.token);
+    let (errors, page) = match serde_json::from_slice(answer.body()) {
+        Ok(Errors { errors }) => (errors.iter().map(|text| scrub(text, secrets())).collect(), None),
+        Err(_) => {
+            let start = answer.body().get(..PAGE_START).unwrap_or(answer.body());
+            (Vec::new(), Some(scrub(&String::from_utf8_lossy(start), secrets())))
+        }
+    };
     Why::Status {
         status: answer.status().as_u16(),
-        errors: said.errors.iter().map(|text| scrub(text, secrets())).collect(),
+        errors,
+        page,
         retry_after: retry_after(answer.headers()),
     }
 }

@@ -79,13 +79,7 @@ impl Reader {
 
     /// What a refusal means.
     pub(super) fn explain(&self, refusal: &Refusal) -> Failure {
-        errors::explain(refusal, &self.context())
-    }
-
-    fn context(&self) -> Context {
-        Context {
-            address: self.session.client().settings().address.to_string(),
-            namespace: self.namespace.to_string(),
-        }
+        let settings = self.session.client().settings();
+        errors::explain(refusal, &Context::of_secrets(settings, &self.namespace))
     }
 }

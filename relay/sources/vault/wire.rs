@@ -87,10 +87,9 @@ pub(super) struct Keys {
     pub(super) expiration: Option<String>,
 }
 
-/// What an error says.
-#[derive(Debug, Default, Deserialize)]
+/// What an error says. Every one of Vault's has the list, if an empty one.
+#[derive(Debug, Deserialize)]
 pub(super) struct Errors {
-    #[serde(default)]
     pub(super) errors: Vec<String>,
 }
 
