@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::app::{self, Addresses};
@@ -49,7 +50,7 @@ pub struct Dev {
     /// outage=5 (the next five calls)… May be given more than once.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
-    /// Start a Vault too, whose credentials the embedded STS knows.
+    /// Let the credentials come from an embedded Vault.
     #[arg(long)]
     vault: bool,
     /// What goes wrong at the Vault: sealed, auth/:hang, aws/creds/:quota=3 (the next three
@@ -68,17 +69,17 @@ impl Dev {
         let keys = Keys::draw().map_err(|error| start(&error))?;
         let sts = self.upstream(&keys)?;
         let folder = Folder::create().map_err(|error| start(&error))?;
+        let (vault, base) = match self.vault.then(|| self.vault(&sts, &folder)).transpose()? {
+            Some((serving, base)) => (Some(serving), base),
+            None => (None, Base::user(&folder, &keys).map_err(|error| start(&error))?),
+        };
         let files =
-            folder.fill(&keys, upstream_address, self.listen).map_err(|error| start(&error))?;
+            folder.fill(&base, upstream_address, self.listen).map_err(|error| start(&error))?;
 
         let config = load::load(Some(&files.config), environment).map_err(Failed::Configuration)?;
         let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
-        let (vault, told) = match self.vault.then(|| self.vault(&sts, &folder)).transpose()? {
-            Some((serving, told)) => (Some(serving), told),
-            None => (None, String::new()),
-        };
-        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime, &told))?;
+        print(&greeting(&app.addresses(), upstream_address, &files, self.lifetime, &base.told))?;
 
         let (_running, signal) = shutdown::channel();
         let serving = serve(upstream, sts, signal.clone());
@@ -95,8 +96,8 @@ impl Dev {
         }
     }
 
-    /// A Vault that waits to be served, and what the greeting says about it.
-    fn vault(&self, sts: &Sts, folder: &Folder) -> Result<((TcpListener, Vault), String), Failed> {
+    /// A Vault that waits to be served, and the base that it gives.
+    fn vault(&self, sts: &Sts, folder: &Folder) -> Result<((TcpListener, Vault), Base), Failed> {
         let (listener, address) = bind()?;
         let jwt = demo::draw_jwt().ok_or_else(|| start(&no_random()))?;
         let file = folder.0.join("jwt");
@@ -104,7 +105,7 @@ impl Dev {
         let vault = demo::vault(sts.clone(), jwt, HUB, Duration::from_secs(self.lifetime))
             .map_err(|error| start(&error))?;
         vault.faults().set(self.vault_faults.clone());
-        Ok(((listener, vault), demo::greeting(address, &file)))
+        Ok(((listener, vault), Base::vault(address, &file)))
     }
 
     fn upstream(&self, keys: &Keys) -> Result<Sts, Failed> {
@@ -168,6 +169,50 @@ impl Keys {
     }
 }
 
+/// Where the profile begins.
+struct Base {
+    /// Sections of the configuration beside the profile.
+    sections: serde_json::Map<String, serde_json::Value>,
+    source: serde_json::Value,
+    chain: serde_json::Value,
+    /// What the greeting says of it.
+    told: String,
+}
+
+impl Base {
+    /// A user's keys in a file.
+    fn user(folder: &Folder, keys: &Keys) -> io::Result<Self> {
+        let path = folder.0.join("base.json");
+        let document = json!({
+            "Version": 1,
+            "AccessKeyId": keys.id,
+            "SecretAccessKey": keys.secret.expose(),
+        });
+        write_private(&path, &document.to_string())?;
+        Ok(Self {
+            sections: serde_json::Map::new(),
+            source: json!({ "file": { "path": path } }),
+            chain: json!([role(HUB, "hub"), role(SPOKE, "spoke")]),
+            told: String::new(),
+        })
+    }
+
+    /// A session of the hub that Vault gives.
+    fn vault(address: SocketAddr, jwt: &Path) -> Self {
+        let (vault, source) = demo::configuration(address, jwt);
+        Self {
+            sections: serde_json::Map::from_iter([("vault".to_owned(), vault)]),
+            source,
+            chain: json!([role(SPOKE, "spoke")]),
+            told: demo::greeting(address),
+        }
+    }
+}
+
+fn role(account: &str, name: &str) -> serde_json::Value {
+    json!({ "role_arn": format!("arn:aws:iam::{account}:role/{name}"), "session_name": name })
+}
+
 /// A private folder that goes when the command ends.
 struct Folder(PathBuf);
 
@@ -193,31 +238,24 @@ impl Folder {
         Ok(Self(path))
     }
 
-    fn fill(&self, keys: &Keys, upstream: SocketAddr, listen: SocketAddr) -> io::Result<Files> {
-        let base = self.0.join("base.json");
-        let document = serde_json::json!({
-            "Version": 1,
-            "AccessKeyId": keys.id,
-            "SecretAccessKey": keys.secret.expose(),
-        });
-        write_private(&base, &document.to_string())?;
+    fn fill(&self, base: &Base, upstream: SocketAddr, listen: SocketAddr) -> io::Result<Files> {
         let token = self.0.join(PROFILE).join("token");
         // JSON is YAML, and quotes whatever a path may hold.
-        let config = serde_json::json!({
-            "endpoint": { "listen": listen.to_string() },
-            "admin": { "listen": "127.0.0.1:0", "socket": self.0.join("admin.sock") },
-            "sts": { "region": "us-east-1", "endpoint": format!("http://{upstream}") },
-            "profiles": { PROFILE: {
-                "source": { "file": { "path": base } },
-                "chain": [
-                    { "role_arn": format!("arn:aws:iam::{HUB}:role/hub"), "session_name": "hub" },
-                    { "role_arn": format!("arn:aws:iam::{SPOKE}:role/spoke"), "session_name": "spoke" },
-                ],
-                "access": { "token_file": token },
-            } },
-        });
+        let mut config = base.sections.clone();
+        let mut set = |key: &str, value| config.insert(key.to_owned(), value);
+        set("endpoint", json!({ "listen": listen.to_string() }));
+        set("admin", json!({ "listen": "127.0.0.1:0", "socket": self.0.join("admin.sock") }));
+        set("sts", json!({ "region": "us-east-1", "endpoint": format!("http://{upstream}") }));
+        set(
+            "profiles",
+            json!({ PROFILE: {
+            "source": base.source,
+            "chain": base.chain,
+            "access": { "token_file": token },
+        } }),
+        );
         let file = self.0.join("config.yaml");
-        write_private(&file, &config.to_string())?;
+        write_private(&file, &serde_json::Value::Object(config).to_string())?;
         Ok(Files { config: file, token })
     }
 }
@@ -238,7 +276,7 @@ fn greeting(
     let endpoint = addresses.endpoint.first().map_or_else(String::new, ToString::to_string);
     format!(
         "\
-# credential-relay dev: credentials of {lifetime} s from an embedded STS, through two roles.
+# credential-relay dev: credentials of {lifetime} s from an embedded upstream, through two roles.
 # Paste this into another shell:
 export AWS_CONTAINER_CREDENTIALS_FULL_URI='http://{endpoint}/v1/credentials/{PROFILE}'
 export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE='{token}'

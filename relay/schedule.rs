@@ -80,7 +80,8 @@ pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
                 Origin::Found => half.remaining(now).min(left).min(look_again(draw)),
                 // Whoever replaces it is as late as its own clock ticks.
                 Origin::Replaced(at) => {
-                    (at + TICK + draw.share(TICK)).remaining(now).min(left.mul_f64(0.8))
+                    let latest = left.saturating_sub(PATIENCE / 2).max(left / 2);
+                    (at + TICK + draw.share(TICK)).remaining(now).min(latest)
                 }
             };
             let earliest = (left / 4).clamp(CLOSEST, PATIENCE);
@@ -159,6 +160,20 @@ mod tests {
             let life = Lifetime::until(NOW, end.wall);
             let due = due(&Validity::Until(life), NOW, Draw::of(0.0)).remaining(NOW);
             assert!(due <= Duration::from_secs(most), "{left} s left: looked at after {due:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_replaces_is_looked_for_after_that_and_before_it_ends() {
+        for (replaced, overlap, from, to) in
+            [(86_400, 900, 86_460, 86_520), (60, 60, 60, 80), (0, 900, 60, 120)]
+        {
+            let at = NOW.wall + Duration::from_secs(replaced);
+            let life = Lifetime::replaced(NOW, at, Duration::from_secs(overlap));
+            for draw in [0.0, 0.99] {
+                let due = due(&Validity::Until(life), NOW, Draw::of(draw)).remaining(NOW);
+                assert!((from..=to).contains(&due.as_secs()), "{replaced} {overlap}: {due:?}");
+            }
         }
     }
 

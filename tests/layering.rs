@@ -61,6 +61,7 @@ const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
 const CRATES: &[(&str, &[&str])] = &[
     ("aws_sdk_sts", &["chain", "sources"]),
     ("aws_credential_types", &["chain", "sources"]),
+    ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["chain", "sources"]),
     // In dev for its base64 alone.
     ("aws_smithy_types", &["chain", "sources", "dev"]),

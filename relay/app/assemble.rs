@@ -1,6 +1,7 @@
 //! From a profile's settings to the source that it stands for.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use crate::chain::sts::{Clients, Exchange, Hop, Identifier};
 use crate::chain::{Chain, Step};
 use crate::clock::Clock;
 use crate::config::values::ProfileName;
-use crate::config::vault::{VaultRole, VaultSource};
+use crate::config::vault::{Login, VaultRole, VaultSource};
 use crate::config::{self, LongLivedKeys, PropagationCheck};
-use crate::credential::Credential;
+use crate::credential::{Credential, Secret};
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::rotation::backoff::Backoff;
 use crate::rotation::probe::{Asked, Probe, Proof};
 use crate::schedule::Draw;
-use crate::sources::vault::{Use, Vaults};
+use crate::sources::vault::{Ambient, Use, Vaults};
 use crate::sources::{Freshness, Source, fixed};
 use crate::transport::{TlsError, Transports};
 
@@ -166,17 +167,49 @@ impl Workshop {
         settings: &config::Profile,
     ) -> Result<Box<dyn Source>, TlsError> {
         Ok(match &settings.source {
-            config::Source::Environment => {
-                Box::new(fixed::Environment::new(|name| std::env::var(name).ok()))
-            }
-            config::Source::File { path } => {
-                Box::new(fixed::File::new(path.clone(), self.clock.clone()))
-            }
+            config::Source::Environment => environment(),
+            config::Source::File { path } => file(path, self.clock.clone()),
             config::Source::Vault(vault) => {
                 let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
-                self.vaults.source(vault, used, self.metrics.profile(name))?
+                let clock = self.clock.clone();
+                let ambient = |login: &Login| ambient(login, clock);
+                self.vaults.source(vault, used, ambient, self.metrics.profile(name))?
             }
         })
+    }
+}
+
+fn environment() -> Box<dyn Source> {
+    Box::new(fixed::Environment::new(variable))
+}
+
+fn file(path: &Path, clock: Clock) -> Box<dyn Source> {
+    Box::new(fixed::File::new(path.to_owned(), clock))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What a login to Vault takes from the relay's surroundings.
+fn ambient(login: &Login, clock: Clock) -> Ambient {
+    match login {
+        Login::Aws { credentials, .. } => match &**credentials {
+            config::Source::File { path } => Ambient::Credentials(file(path, clock)),
+            // The configuration gives no Vault here.
+            config::Source::Environment | config::Source::Vault(_) => {
+                Ambient::Credentials(environment())
+            }
+        },
+        Login::Token => {
+            Ambient::Token(Secret::new(variable("VAULT_TOKEN").unwrap_or_default()).trimmed())
+        }
+        Login::Kubernetes { .. }
+        | Login::AppRole { .. }
+        | Login::Jwt { .. }
+        | Login::Cert { .. }
+        | Login::Userpass { .. }
+        | Login::TokenFile { .. } => Ambient::Nothing,
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod dynamic;
 mod errors;
 mod leases;
+mod login;
 mod reader;
 mod session;
 mod static_role;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::config::vault::{Vault, VaultRole, VaultSource};
+use crate::config::vault::{Login, Vault, VaultRole, VaultSource};
 use crate::metrics::ProfileMetrics;
 use crate::sources::Source;
 use crate::transport::{Security, TlsError, Transports};
@@ -24,6 +25,7 @@ use client::Client;
 pub use dynamic::Use;
 use dynamic::{Dynamic, Role};
 use leases::Leases;
+pub use login::Ambient;
 use reader::Reader;
 use session::Session;
 use static_role::StaticRole;
@@ -33,7 +35,7 @@ use static_role::StaticRole;
 pub struct Vaults {
     transports: Transports,
     clock: Clock,
-    sessions: Vec<(Arc<Vault>, Arc<Session>)>,
+    sessions: Vec<(Arc<Vault>, Session)>,
     leases: Leases,
 }
 
@@ -43,7 +45,8 @@ impl Vaults {
         Self { transports, clock, sessions: Vec::new(), leases: Leases::default() }
     }
 
-    /// The source of one profile.
+    /// The source of one profile. `ambient` gives what its login takes from the relay's
+    /// surroundings.
     ///
     /// # Errors
     /// If a file of the TLS settings cannot be used.
@@ -51,10 +54,11 @@ impl Vaults {
         &mut self,
         settings: &VaultSource,
         used: Use,
+        ambient: impl FnOnce(&Login) -> Ambient,
         metrics: ProfileMetrics,
     ) -> Result<Box<dyn Source>, TlsError> {
         let reader = Reader {
-            session: self.session(&settings.vault)?,
+            session: self.session(&settings.vault, ambient)?,
             namespace: settings.namespace.clone(),
             leases: self.leases.clone(),
             clock: self.clock.clone(),
@@ -75,21 +79,27 @@ impl Vaults {
     /// it.
     pub async fn revoke(&self) {
         let sessions = self.sessions.iter().map(|(_, session)| session.end());
-        tokio::join!(join_all(sessions), self.leases.revoke_with_foreign_tokens());
+        let leases = self.leases.revoke_one_by_one(self.clock.now());
+        tokio::join!(join_all(sessions), leases);
     }
 
     /// The session for these settings; one that exists is shared.
-    fn session(&mut self, settings: &Arc<Vault>) -> Result<Arc<Session>, TlsError> {
+    fn session(
+        &mut self,
+        settings: &Arc<Vault>,
+        ambient: impl FnOnce(&Login) -> Ambient,
+    ) -> Result<Session, TlsError> {
         if let Some((_, shared)) = self.sessions.iter().find(|(known, _)| known == settings) {
-            return Ok(Arc::clone(shared));
+            return Ok(shared.clone());
         }
         let security = match settings.address.is_plain() {
             true => Security::Plain,
             false => Security::Tls(settings.tls.clone()),
         };
         let client = Client::new(self.transports.get(security)?, Arc::clone(settings));
-        let session = Arc::new(Session::new(client, self.clock.clone()));
-        self.sessions.push((Arc::clone(settings), Arc::clone(&session)));
+        let ambient = ambient(&settings.login);
+        let session = Session::new(client, self.clock.clone(), ambient);
+        self.sessions.push((Arc::clone(settings), session.clone()));
         Ok(session)
     }
 }

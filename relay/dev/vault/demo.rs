@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ring::rand::SystemRandom;
+use serde_json::{Value, json};
 
 use super::super::sts::Sts;
 use super::super::upstream::draw;
@@ -59,19 +60,21 @@ pub(in crate::dev) fn vault(
     Ok(Vault::new(settings, sts, Clock::system()))
 }
 
+/// The configuration's `vault`, and a profile's source over it.
+pub(in crate::dev) fn configuration(address: SocketAddr, jwt: &Path) -> (Value, Value) {
+    let login = json!({ "role": ROLE, "token_file": jwt });
+    (
+        json!({ "address": format!("http://{address}"), "auth": { MOUNT: login } }),
+        json!({ "vault": { "mount": "aws", "role": ROLE } }),
+    )
+}
+
 /// What the greeting says about it.
-pub(in crate::dev) fn greeting(address: SocketAddr, jwt: &Path) -> String {
+pub(in crate::dev) fn greeting(address: SocketAddr) -> String {
     format!(
         "\
-# A Vault is there too, with a role '{ROLE}' of sessions and '{USER_ROLE}' of users:
+# Its first role is a session that an embedded Vault gives; a role '{USER_ROLE}' there gives users.
 export VAULT_ADDR='http://{address}'
-# A relay gets its credentials with:
-#   vault:
-#     address: http://{address}
-#     auth: {{ {MOUNT}: {{ role: {ROLE}, token_file: {jwt} }} }}
-#   profiles:
-#     {ROLE}: {{ source: {{ vault: {{ mount: aws, role: {ROLE}, ttl: 1h }} }} }}
-",
-        jwt = jwt.display()
+"
     )
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use hyper::{HeaderMap, Request, Response, Uri};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 use rustify::endpoint::Endpoint;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
@@ -85,6 +85,13 @@ pub(super) struct Refusal {
     pub(super) why: Why,
 }
 
+impl Refusal {
+    /// Whether Vault refused the token, or what it may do.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self.why, Why::Status { status: 403, .. })
+    }
+}
+
 /// What happened instead. Every text is scrubbed.
 #[derive(Debug)]
 pub(super) enum Why {
@@ -139,11 +146,7 @@ impl Client {
         let asked = self.ask(call, endpoint).await;
         let result = asked.as_ref().map_or_else(|why| why.label(), |_| "success");
         call.metrics.upstream_call("vault", call.operation.as_str(), result);
-        asked.map_err(|why| Refusal {
-            operation: call.operation,
-            path: endpoint.path().trim().trim_matches('/').to_owned(),
-            why,
-        })
+        asked.map_err(|why| Refusal { operation: call.operation, path: path_of(endpoint), why })
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -169,9 +172,16 @@ impl Client {
     }
 
     fn request(&self, call: &Call<'_>, endpoint: &impl Endpoint) -> Result<Request<Bytes>, Why> {
-        let base = format!("{}/v1", self.settings.address);
-        let made = endpoint.request(&base).map_err(|_| Why::NotMade(endpoint.path()))?;
-        let mut request = made.map(Bytes::from);
+        // rustify's own way to an address doubles the slash before a path of vaultrs's.
+        let path = path_of(endpoint);
+        let unfit = || Why::NotMade(format!("no request for {path} can be made"));
+        let method: Method = endpoint.method().into();
+        let body = endpoint.body().map_err(|_| unfit())?.unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1/{path}", self.settings.address))
+            .body(Bytes::from(body))
+            .map_err(|_| unfit())?;
         let secret = |text: &str| HeaderValue::from_str(text).ok();
         let headers = request.headers_mut();
         headers.insert(REQUEST, HeaderValue::from_static("true"));
@@ -293,6 +303,11 @@ impl Why {
             Self::Status { .. } | Self::Unreadable { .. } => "transient",
         }
     }
+}
+
+/// A path below `/v1/`. Some of vaultrs's begin with a tab.
+fn path_of(endpoint: &impl Endpoint) -> String {
+    endpoint.path().trim().trim_matches('/').to_owned()
 }
 
 fn location(headers: &HeaderMap) -> Option<String> {

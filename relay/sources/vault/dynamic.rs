@@ -14,7 +14,7 @@ use super::client::{Ask, Operation, Refusal, Why};
 use super::errors::fail;
 use super::leases::{Holder, LeaseId};
 use super::reader::{Read, Reader};
-use super::session::{End, Need, Token};
+use super::session::{End, Need, Token, Watcher};
 use super::wire::{Answer, Keys};
 use crate::arn::RoleArn;
 use crate::clock::Moment;
@@ -65,6 +65,7 @@ pub(super) struct Dynamic {
     unsure: Option<Moment>,
     /// Users whose keys somebody may still hold.
     users: Vec<Known>,
+    revocations: Watcher,
     told: Told,
 }
 
@@ -109,8 +110,9 @@ struct Told {
 
 impl Dynamic {
     pub(super) fn new(reader: Reader, role: Role) -> Self {
-        let told = Told::default();
-        Self { reader, role, held: Held::Nothing, unsure: None, users: Vec::new(), told }
+        let revocations = reader.session.watcher();
+        let (held, told) = (Held::Nothing, Told::default());
+        Self { reader, role, held, unsure: None, users: Vec::new(), revocations, told }
     }
 
     async fn give(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
@@ -358,7 +360,8 @@ impl Dynamic {
             if let Some(place) = revoked {
                 return self.users.swap_remove(place).key;
             }
-            self.reader.session.revoked(&self.reader.metrics).await;
+            let Self { reader, revocations, .. } = self;
+            reader.session.revoked(revocations, &reader.metrics).await;
         }
     }
 }

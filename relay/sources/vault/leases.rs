@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::join_all;
+
 use super::client::{Ask, Call, Operation};
 use super::session::{Session, Token};
 use crate::clock::Moment;
@@ -16,7 +18,7 @@ pub(super) type LeaseId = Arc<str>;
 struct Live {
     id: LeaseId,
     end: Moment,
-    session: Arc<Session>,
+    session: Session,
     token: Arc<Token>,
     namespace: VaultNamespace,
     metrics: ProfileMetrics,
@@ -34,7 +36,7 @@ impl std::fmt::Debug for Leases {
 
 /// Who holds a lease.
 pub(super) struct Holder<'a> {
-    pub(super) session: &'a Arc<Session>,
+    pub(super) session: &'a Session,
     pub(super) token: &'a Arc<Token>,
     pub(super) namespace: &'a VaultNamespace,
     pub(super) metrics: &'a ProfileMetrics,
@@ -48,19 +50,18 @@ impl Leases {
         live.push(Live {
             id: Arc::clone(id),
             end,
-            session: Arc::clone(holder.session),
+            session: holder.session.clone(),
             token: Arc::clone(holder.token),
             namespace: holder.namespace.clone(),
             metrics: holder.metrics.clone(),
         });
     }
 
-    /// Revokes those whose token the relay did not log in for: the others end with their token.
-    pub(super) async fn revoke_with_foreign_tokens(&self) {
+    /// Revokes those that do not end with a token which the relay gives back.
+    pub(super) async fn revoke_one_by_one(&self, now: Moment) {
         let live = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let foreign = live.into_iter().filter(|lease| !lease.token.is_ours());
-        futures_util::future::join_all(foreign.map(|lease| async move { lease.revoke().await }))
-            .await;
+        let left = live.into_iter().filter(|lease| !lease.token.is_to_be_revoked(now));
+        join_all(left.map(|lease| async move { lease.revoke().await })).await;
     }
 }
 

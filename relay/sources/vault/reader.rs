@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustify::endpoint::Endpoint;
 use serde::de::DeserializeOwned;
 
-use super::client::{Call, Operation, Refusal, Why};
+use super::client::{Call, Operation, Refusal};
 use super::errors::{self, Context};
 use super::leases::Leases;
 use super::session::{Need, Session, Token, Verdict};
@@ -17,7 +17,7 @@ use crate::metrics::ProfileMetrics;
 
 /// What every read of one profile is made with.
 pub(super) struct Reader {
-    pub(super) session: Arc<Session>,
+    pub(super) session: Session,
     pub(super) namespace: VaultNamespace,
     pub(super) leases: Leases,
     pub(super) clock: Clock,
@@ -87,11 +87,5 @@ impl Reader {
             address: self.session.client().settings().address.to_string(),
             namespace: self.namespace.to_string(),
         }
-    }
-}
-
-impl Refusal {
-    fn is_forbidden(&self) -> bool {
-        matches!(self.why, Why::Status { status: 403, .. })
     }
 }
