@@ -102,7 +102,7 @@ def test_roles_are_assumed_from_every_type_that_may(world, relays):
 
 
 def test_keys_of_users_are_served_as_they_are_where_that_is_wanted(world, relays):
-    auth = world.auth("kubernetes")
+    auth, earlier = world.auth("kubernetes"), len(world.aws.journal("request"))
     relay = relays(
         {
             f"plain-{kind}": {"source": world.source(kind, auth), "serve_long_lived_keys": True}
@@ -116,7 +116,7 @@ def test_keys_of_users_are_served_as_they_are_where_that_is_wanted(world, relays
         assert "Token" not in document and document["Expiration"]
         key = document["AccessKeyId"]
         # Tried out before they were served, and neither more often than was asked for nor again.
-        tried = [call for call in world.aws.journal("request", access_key_id=key)]
+        tried = [call for call in world.aws.journal("request")[earlier:] if call["access_key_id"] == key]
         assert [(call["action"], call["status"]) for call in tried] == [("sts:GetCallerIdentity", 200)] * 3
         # boto3 fails on such keys from a container endpoint, and takes them from a credential_process.
         process = relay.command("get", profile, "--format", "process")
