@@ -109,11 +109,7 @@ impl Asking<'_> {
 
 /// Who is asked about logins and tokens, for an error.
 pub(super) fn context(client: &Client) -> Context {
-    let settings = client.settings();
-    Context {
-        address: settings.address.to_string(),
-        namespace: settings.auth_namespace.to_string(),
-    }
+    Context::of_login(client.settings())
 }
 
 fn granted(started: Moment, auth: Auth) -> Grant {
@@ -269,7 +265,10 @@ impl Authenticator {
             Login::Token => {
                 let token = match &self.ambient {
                     Ambient::Token(token) if !token.trimmed().is_empty() => token.trimmed(),
-                    _ => return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set")),
+                    _ => {
+                        return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set")
+                            .advised("token", "set VAULT_TOKEN in the relay's environment"));
+                    }
                 };
                 return self.found(&asking, &token, "start the relay with another").await;
             }
@@ -307,7 +306,7 @@ impl Authenticator {
             let known_bad = says_invalid_token(&refusal);
             let hint = if known_bad { "" } else { ", or give it the policy default" };
             let said = format!("{}; {right}{hint}", explained.reason);
-            let failure = fail(Cause::StaleCaller, said);
+            let failure = Failure { cause: Cause::StaleCaller, reason: said, ..explained };
             if known_bad {
                 self.spent = Some(Spent { shown, failure: failure.clone() });
             }

@@ -188,7 +188,8 @@ impl Session {
             Ok(_) => Err(fail(
                 Cause::Misconfigured,
                 "the login gives a token that may be used once, and with its last use Vault gives no secret; set token_num_uses of the role to 0",
-            )),
+            )
+            .advised("token", "set token_num_uses=0 on the login's role")),
             Err(failure) => match self.ready(Need::Read) {
                 Some(token) => {
                     tracing::warn!(

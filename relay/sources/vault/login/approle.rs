@@ -166,6 +166,10 @@ async fn check_wrapping(
         format!(
             "the wrapping token was made at {found:?} and not at {creation_path}, so somebody else may have put it there; find out who did, revoke it, and write a new one"
         ),
+    )
+    .advised(
+        "login material",
+        "find out who put it there, then write a wrapping token made at creation_path into the file",
     )))
 }
 
@@ -197,13 +201,7 @@ fn sealed(asking: &Asking<'_>, refusal: &Refusal) -> Sealed {
         "security: a wrapping token is spent that the relay has not unwrapped: somebody else may \
          hold the secret id, unless the token has only ended"
     );
-    Sealed::ForGood(fail(
-        Cause::StaleCaller,
-        format!(
-            "{}; the wrapping token has ended, or somebody else has unwrapped it and holds the secret id: find out, revoke that secret id, and write a new token into the file",
-            failure.reason
-        ),
-    ))
+    Sealed::ForGood(Failure { cause: Cause::StaleCaller, ..failure })
 }
 
 /// Whether Vault refuses what it was shown, in words of this kind.
