@@ -65,10 +65,14 @@ class VaultWorld:
         iam.put_user_policy(UserName=self.static_user, PolicyName="all", PolicyDocument=policy(**anything))
         document = policy(**anything)
         vault.api("POST", "aws/config/lease", {"lease": lease, "lease_max": lease_max})
-        vault.aws_role("iam_user", "iam_user", policy_document=document)
-        vault.aws_role("assumed_role", "assumed_role", role_arns=[reader])
-        vault.aws_role("federation_token", "federation_token", policy_document=document)
-        vault.aws_role("session_token", "session_token")
+        self._roles = {
+            "iam_user": {"policy_document": document},
+            "assumed_role": {"role_arns": [reader]},
+            "federation_token": {"policy_document": document},
+            "session_token": {},
+        }
+        for kind in self._roles:
+            self.make_role(kind, kind)
         static = {"username": self.static_user, "rotation_period": "24h"}
         vault.api("POST", "aws/static-roles/static", static)
         # By whom a profile is seen to be: a beginning of its ARN.
@@ -82,11 +86,12 @@ class VaultWorld:
             "team": f"arn:aws:sts::{account}:assumed-role/team-{name}/",
         }
 
+    def make_role(self, name, kind):
+        self.vault.aws_role(name, kind, **self._roles[kind])
+
     def _make_logins(self):
         vault, granted = self.vault, self._granted
-        vault.mount_kubernetes(self.reviews)
-        bound = {"bound_service_account_names": ["app"], "bound_service_account_namespaces": ["payments"]}
-        vault.api("POST", "auth/kubernetes/role/app", {**bound, "audience": "vault", **granted})
+        self.mount_kubernetes("kubernetes")
         vault.enable_auth("approle")
         vault.api("POST", "auth/approle/role/app", granted)
         vault.mount_jwt(self.issuer)
@@ -101,6 +106,11 @@ class VaultWorld:
         vault.api("POST", "auth/cert/certs/app", {**trusted, **granted})
         vault.enable_auth("userpass")
         vault.api("POST", "auth/userpass/users/app", {"password": PASSWORD, **granted})
+
+    def mount_kubernetes(self, mount):
+        self.vault.mount_kubernetes(self.reviews, mount)
+        bound = {"bound_service_account_names": ["app"], "bound_service_account_namespaces": ["payments"]}
+        self.vault.api("POST", f"auth/{mount}/role/app", {**bound, "audience": "vault", **self._granted})
 
     # What relays are given
 
@@ -176,12 +186,12 @@ class VaultWorld:
         path.chmod(0o600)
         return str(path)
 
-    def source(self, kind, auth, **more):
+    def source(self, kind, auth, role=None):
         """A profile's source: a role of one of TYPES, by this login."""
 
         if kind == "static":
-            return {"vault": {"static_role": "static", "auth": auth, **more}}
-        return {"vault": {"role": kind, "credential_type": kind, "auth": auth, **more}}
+            return {"vault": {"static_role": "static", "auth": auth}}
+        return {"vault": {"role": role or kind, "credential_type": kind, "auth": auth}}
 
     def relay(self, binary, folder, profiles, **more):
         folder.mkdir(exist_ok=True)
