@@ -164,7 +164,7 @@ async fn a_wrapping_that_somebody_else_opened_is_told() {
     let world = world.by(wrapped(path), Ambient::Nothing);
     for _ in 0..3 {
         let failure = refused(&world).await;
-        assert!(failure.reason.contains("somebody else has unwrapped it"), "{failure}");
+        assert!(failure.reason.contains("somebody who now holds the secret id"), "{failure}");
         world.pass(60);
     }
     assert_eq!(world.count(Operation::LookupWrapping), 1);
