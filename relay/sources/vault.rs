@@ -11,6 +11,7 @@ mod session;
 mod static_role;
 #[cfg(all(test, feature = "dev"))]
 mod tests;
+mod user;
 mod wire;
 
 use std::sync::Arc;
