@@ -168,7 +168,10 @@ impl Lifetime {
             Origin::Asked | Origin::Replaced(_) => Self::MARGIN.min(self.nominal / 10),
             Origin::Found => Self::MARGIN,
         };
-        self.expiry.before(margin)
+        // What is told is cut to whole seconds, and nothing is served past that.
+        let cut =
+            self.expiry.wall.saturating_since(Timestamp::from_secs(self.expiry.wall.as_secs()));
+        self.expiry.before(cut).before(margin)
     }
 }
 

@@ -31,3 +31,5 @@ mod serving;
 mod tls;
 #[path = "relay/unread.rs"]
 mod unread;
+#[path = "relay/vault.rs"]
+mod vault;

@@ -1,6 +1,8 @@
 //! Vault's roles through the real client, against the embedded Vault over real sockets, under a
 //! clock that the test moves.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must end")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -86,12 +86,16 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
     }
     let mut clean = String::with_capacity(text.len().min(LONGEST_REASON));
     let mut word = Zeroizing::new(String::new());
+    // A JWT's parts have dots between them, and the last of them looks like any word.
+    let mut within_jwt = false;
     for c in text.chars().chain([' ']) {
         if c.is_ascii_alphanumeric() || "+/=_-".contains(c) {
             word.push(c);
             continue;
         }
-        clean.push_str(if looks_secret(&word) { "[redacted]" } else { word.as_str() });
+        let secret = within_jwt || looks_secret(&word);
+        clean.push_str(if secret && !word.is_empty() { "[redacted]" } else { word.as_str() });
+        within_jwt = secret && c == '.';
         word.clear();
         clean.push(if c.is_control() { ' ' } else { c });
     }
@@ -148,7 +152,7 @@ mod tests {
         let arn = "arn:aws:iam::111122223333:role/a/long/path/of/many/words/that/is/still/a/role";
         let said =
             scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
-        assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].c"));
+        assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].[redacted]"));
     }
 
     #[test]

@@ -9,6 +9,9 @@ mod login;
 mod reader;
 mod session;
 mod static_role;
+#[cfg(all(test, feature = "dev"))]
+mod tests;
+mod user;
 mod wire;
 
 use std::sync::Arc;

@@ -42,6 +42,15 @@ def calm_aws(tmp_path):
     started.stop()
 
 
+@pytest.fixture(scope="module")
+def module_aws(tmp_path_factory):
+    """As `calm_aws`, for all tests of a module."""
+
+    started = TestAws(tmp_path_factory.mktemp("module-aws"), 3600)
+    yield started
+    started.stop()
+
+
 @pytest.fixture
 def start_relay(binary, tmp_path):
     """Starts relays. Each one must end well, and must have said nothing secret, whatever the test was about."""

@@ -141,9 +141,13 @@ class TestAws:
 
 
 class Relay:
-    """The relay's binary, its configuration, and everything that it was heard to say."""
+    """The relay's binary, its configuration, and everything that it was heard to say.
 
-    def __init__(self, binary, folder, aws, profiles):
+    A profile is a chain over the base user's keys, or all its settings as a mapping. `settings` are the file's others,
+    `variables` the environment's, `secrets` what must not be heard beside what the test AWS issued.
+    """
+
+    def __init__(self, binary, folder, aws, profiles, settings=None, variables=None, secrets=()):
         self.binary = binary
         self.aws = aws
         self.folder = folder
@@ -152,6 +156,7 @@ class Relay:
         self._run = tempfile.TemporaryDirectory(prefix="relay-")
         self.socket = Path(self._run.name) / "admin.sock"
         self.heard = []
+        self._secrets = list(secrets)
         self._log = folder / "relay.log"
         base = folder / "base.json"
         base.write_text(
@@ -167,6 +172,12 @@ class Relay:
         self._token_files = {name: folder / name / "token" for name in profiles}
         for token_file in self._token_files.values():
             token_file.parent.mkdir()
+
+        def whole(profile):
+            if isinstance(profile, list):
+                return {"source": {"file": {"path": str(base)}}, "chain": profile}
+            return profile
+
         # JSON is YAML, and no test depends on how YAML is laid out.
         self.config.write_text(
             json.dumps(
@@ -175,19 +186,16 @@ class Relay:
                     "admin": {"listen": "127.0.0.1:0", "socket": str(self.socket)},
                     "sts": {"region": aws.region, "endpoint": aws.endpoint},
                     "profiles": {
-                        name: {
-                            "source": {"file": {"path": str(base)}},
-                            "chain": chain,
-                            "access": {"token_file": str(self._token_files[name])},
-                        }
-                        for name, chain in profiles.items()
+                        name: {**whole(profile), "access": {"token_file": str(self._token_files[name])}}
+                        for name, profile in profiles.items()
                     },
+                    **(settings or {}),
                 },
                 indent=2,
             )
         )
         self.environment = environment(
-            folder / "home", CREDENTIAL_RELAY_LOG="trace", CREDENTIAL_RELAY_LOG_FORMAT="json"
+            folder / "home", CREDENTIAL_RELAY_LOG="trace", CREDENTIAL_RELAY_LOG_FORMAT="json", **(variables or {})
         )
         (folder / "home").mkdir()
         with open(self._log, "w") as log:
@@ -290,7 +298,7 @@ class Relay:
         """Pieces of secrets in what the relay was heard to say: at least WINDOW characters of one, also base64 or %-coded."""
 
         tokens = [self.token(name) for name, path in self._token_files.items() if path.exists()]
-        return leaks([self.log(), *self.heard], self.aws.secrets() + tokens)
+        return leaks([self.log(), *self.heard], self.aws.secrets() + self._secrets + tokens)
 
 
 def leaks(texts, secrets):

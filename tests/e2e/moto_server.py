@@ -6,6 +6,8 @@ What it adds to moto, which by itself never ends a session and checks trust only
 
 * AssumeRole issues sessions of `--session-seconds`, whatever was asked for, and forgets each one when it expires:
   from then on its key is answered with ExpiredToken.
+* GetSessionToken and GetFederationToken issue sessions of the same life, with keys that work and may do what AWS lets
+  them; moto's own is the same dead key for everybody.
 * A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
@@ -28,12 +30,13 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 import boto3
+from botocore.credentials import Credentials
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.exceptions import _RESTError
 from moto.iam import access_control
 from moto.iam.exceptions import NotFoundException
-from moto.iam.models import iam_backends
+from moto.iam.models import IAMBackend, iam_backends
 from moto.iam.utils import format_incoming_conditional_values
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -41,6 +44,8 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from moto.sts.models import STSBackend, sts_backends
+from moto.sts.responses import TokenResponse
+from moto.sts.utils import random_session_token
 from moto.utilities.utils import get_partition
 from werkzeug.serving import make_server
 
@@ -81,29 +86,24 @@ class Sessions:
         def assume_role(backend, **request):
             with self._changed:
                 role = issue(backend, **request)
-                ends = int(time.time() + self._seconds)
-                role.expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).replace(tzinfo=None)
-                self._secrets.add(role.secret_access_key)
-                self._secrets.add(role.session_token)
-                self._journal.add(
-                    json.dumps(
-                        {
-                            "event": "issued",
-                            "at": time.time(),
-                            "access_key_id": role.access_key_id,
-                            "role_arn": role.role_arn,
-                            "session_name": role.session_name,
-                            "asked_seconds": request["duration"],
-                            "expires": ends,
-                        }
-                    )
-                )
-                heapq.heappush(self._queue, (ends, role.access_key_id, role.account_id, role.partition))
-                self._changed.notify()
+                self.issued(role, request["duration"], role_arn=role.role_arn, session_name=role.session_name)
             return role
 
         STSBackend.assume_role = assume_role
         threading.Thread(target=self._end_when_due, daemon=True).start()
+
+    def issued(self, session, asked_seconds, **more):
+        """Writes a session down, and sets when it ends."""
+
+        with self._changed:
+            ends = int(time.time() + self._seconds)
+            session.expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).replace(tzinfo=None)
+            self._secrets.add(session.secret_access_key)
+            self._secrets.add(session.session_token)
+            entry = {"event": "issued", "at": time.time(), "access_key_id": session.access_key_id, **more}
+            self._journal.add(json.dumps({**entry, "asked_seconds": asked_seconds, "expires": ends}))
+            heapq.heappush(self._queue, (ends, session.access_key_id, session.account_id, session.partition))
+            self._changed.notify()
 
     def _end_when_due(self):
         with self._changed:
@@ -122,6 +122,97 @@ class Sessions:
                 backend.assumed_roles = [role for role in backend.assumed_roles if role.access_key_id != key]
                 iam_backends[account][partition].access_keys.pop(key, None)
                 self._journal.add(json.dumps({"event": "ended", "at": time.time(), "access_key_id": key}))
+
+
+class UserSession(access_control.IAMUserAccessKey):
+    """A session of a user: of GetSessionToken, or with a name of GetFederationToken."""
+
+    # What AWS denies to each, whatever the user may do.
+    _DENIED = {
+        "session": ["iam:*", "sts:GetSessionToken", "sts:GetFederationToken"],
+        "federation": ["iam:*", "sts:*"],
+    }
+
+    def __init__(self, owner, account, partition, federated_as):
+        self.account_id, self.partition, self._owner_user_name = account, partition, owner.name
+        self._user = owner
+        self._name = federated_as
+        key = self.backend.create_temp_access_key()
+        self.access_key_id, self.secret_access_key = key.access_key_id, key.secret_access_key
+        self.session_token = random_session_token()
+
+    @property
+    def arn(self):
+        if self._name is None:
+            return self._user.arn
+        return f"arn:{self.partition}:sts::{self.account_id}:federated-user/{self._name}"
+
+    @property
+    def identity(self):
+        user_id = self._user.id if self._name is None else f"{self.account_id}:{self._name}"
+        return user_id, self.arn, self.account_id
+
+    def create_credentials(self):
+        return Credentials(self.access_key_id, self.secret_access_key, self.session_token)
+
+    def collect_policies(self):
+        denied = self._DENIED["session" if self._name is None else "federation"]
+        statement = {"Effect": "Deny", "Action": denied, "Resource": "*"}
+        # A federated user's own policy may only take away; that it does so is not checked here.
+        return [*super().collect_policies(), json.dumps({"Version": "2012-10-17", "Statement": [statement]})]
+
+
+def issue_sessions_of_users(sessions):
+    issued = {}
+
+    def issuing(answer):
+        def issue(response):
+            result = answer(response)
+            backend = response.backend
+            iam = iam_backends[backend.account_id][backend.partition]
+            owner = iam.get_user_from_access_key_id(response.get_access_key())
+            session = UserSession(owner, backend.account_id, backend.partition, response._get_param("Name"))
+            sessions.issued(session, response._get_int_param("DurationSeconds", 43200), user=owner.name)
+            issued[session.access_key_id] = session
+            result.result["Credentials"] = {
+                "AccessKeyId": session.access_key_id,
+                "SecretAccessKey": session.secret_access_key,
+                "SessionToken": session.session_token,
+                "Expiration": session.expiration,
+            }
+            return result
+
+        return issue
+
+    TokenResponse.get_session_token = issuing(TokenResponse.get_session_token)
+    TokenResponse.get_federation_token = issuing(TokenResponse.get_federation_token)
+    known, who = access_control.create_access_key, STSBackend.get_caller_identity
+
+    def create_access_key(account_id, partition, access_key_id, headers):
+        session = issued.get(access_key_id)
+        if session is None or access_key_id in sessions.ended:
+            return known(account_id, partition, access_key_id, headers)
+        if headers.get("X-Amz-Security-Token") != session.session_token:
+            raise access_control.CreateAccessKeyFailure(reason="InvalidToken")
+        return session
+
+    def get_caller_identity(backend, access_key_id, region):
+        session = issued.get(access_key_id)
+        return session.identity if session else who(backend, access_key_id, region)
+
+    access_control.create_access_key = create_access_key
+    STSBackend.get_caller_identity = get_caller_identity
+
+
+def note_keys_of_users(secrets):
+    make = IAMBackend.create_access_key
+
+    def create_access_key(backend, *request, **more):
+        key = make(backend, *request, **more)
+        secrets.add(key.secret_access_key)
+        return key
+
+    IAMBackend.create_access_key = create_access_key
 
 
 def enforce_trust_across_accounts():
@@ -325,10 +416,10 @@ def main():
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
+    note_keys_of_users(secrets)
     described = describe(f"http://127.0.0.1:{server.server_port}")
-    for keys in (described["base"], described["operator"]):
-        secrets.add(keys["secret_access_key"])
     sessions.install()
+    issue_sessions_of_users(sessions)
     enforce_trust_across_accounts()
     tell_ended_keys_from_unknown_ones(sessions)
     shape_refusals_as_sts_does()

@@ -55,11 +55,11 @@ def test_each_kind_of_aws_credential(vault, calm_aws):
     assert not assumed["renewable"] and 800 < assumed["data"]["ttl"] <= 3600
     assert ":assumed-role/reader/vault-" in identity(calm_aws, assumed["data"])
 
-    # moto's keys for these two are no good under enforcement: what Vault makes of them is all that can be seen.
     federated = vault.api("POST", "aws/creds/federated")["data"]
-    assert federated["session_token"] and federated["security_token"]
+    assert federated["session_token"] == federated["security_token"]
+    assert ":federated-user/vault-" in identity(calm_aws, federated)
     session = vault.api("POST", "aws/creds/session")["data"]
-    assert session["session_token"]
+    assert identity(calm_aws, session) == arn
 
     fixed = vault.api("GET", "aws/static-creds/fixed")
     assert fixed["lease_id"] == "" and fixed["data"]["expiration"]

@@ -109,7 +109,7 @@ async fn faults_are_had_on_demand() {
 
 #[tokio::test]
 async fn a_vault_is_there_on_demand() {
-    let faults = ["--vault-fault", "aws/creds/:sealed=1"];
+    let faults = ["--vault-fault", "aws/creds/payments-user:sealed=1"];
     let relay = Program::start(&[&["dev", "--vault"][..], &faults].concat(), &[]);
     let variables = greeted(&relay).await;
     let address = variables["VAULT_ADDR"].strip_prefix("http://").unwrap();
@@ -125,7 +125,7 @@ async fn a_vault_is_there_on_demand() {
         let path = format!("/v1/aws/creds/{role}?ttl=1h");
         ask(address, "GET", &path, &[("X-Vault-Token", &token)]).await
     };
-    assert_eq!(creds("payments").await.status, 503);
+    assert_eq!(creds("payments-user").await.status, 503);
     let session = creds("payments").await;
     assert_eq!(session.status, 200, "{session:?}");
     assert!(session.json()["lease_duration"].as_u64().unwrap() <= 60);

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::client::{Ask, Operation, Refusal, Why};
+use super::client::{Ask, Operation};
 use super::errors::fail;
-use super::leases::{Holder, LeaseId};
+use super::leases::Holder;
 use super::reader::{Read, Reader};
-use super::session::{End, Need, Token, Watcher};
+use super::session::{Need, Token, Watcher};
+use super::user::{Lease, Renewed, User, renew, until};
 use super::wire::{Answer, Keys};
 use crate::arn::RoleArn;
 use crate::clock::Moment;
@@ -75,23 +76,6 @@ enum Held {
     /// A session of STS, which stands for itself.
     Session(CredentialType),
     User(Box<User>),
-}
-
-/// A user of IAM that Vault made.
-struct User {
-    credential: Credential,
-    lease: Lease,
-    token: Arc<Token>,
-    /// The life that it began with: what a new one would have.
-    nominal: Duration,
-}
-
-struct Lease {
-    id: LeaseId,
-    end: Moment,
-    /// What it was given at first.
-    duration: Duration,
-    renewable: bool,
 }
 
 /// Keys and the token that they die with.
@@ -366,21 +350,6 @@ impl Dynamic {
     }
 }
 
-impl User {
-    /// The earlier of the lease's end and the token's.
-    fn end(&self) -> Moment {
-        match self.token.end() {
-            End::At(end) if end.wall < self.lease.end.wall => end,
-            End::At(_) | End::Never => self.lease.end,
-        }
-    }
-}
-
-/// A life from `from` until `end`.
-fn until(from: Moment, end: Moment) -> Validity {
-    Validity::Until(Lifetime::from_request(from, end.remaining(from), None))
-}
-
 /// What the fields say of the kind: the table of upstreams section 1.
 fn type_of(keys: &Keys) -> CredentialType {
     let session = keys.session_token.as_ref().is_some_and(|token| !token.is_empty());
@@ -389,31 +358,6 @@ fn type_of(keys: &Keys) -> CredentialType {
         (true, Some(_), _) => CredentialType::AssumedRole,
         (true, None, Some(_)) => CredentialType::FederationToken,
         (true, None, None) => CredentialType::SessionToken,
-    }
-}
-
-enum Renewed {
-    Until(Moment),
-    Not,
-}
-
-/// Renews a user's lease.
-async fn renew(reader: &Reader, user: &User) -> Result<Renewed, Failure> {
-    let increment = user.lease.duration.as_secs();
-    let body = serde_json::json!({ "lease_id": &*user.lease.id, "increment": increment });
-    let ask = Ask::post("sys/leases/renew".to_owned(), &body);
-    let need = Need::Read;
-    match reader.read::<serde::de::IgnoredAny>(need, Operation::RenewLease, &ask).await? {
-        Ok(Read { answer, started, .. }) if answer.lease_duration > 0 => {
-            Ok(Renewed::Until(started + Duration::from_secs(answer.lease_duration)))
-        }
-        Ok(_) => Ok(Renewed::Not),
-        // The lease is gone, may not be renewed, or no policy allows it: a new user is the answer.
-        Err(Refusal { why: Why::Status { status: 400 | 403 | 404, errors, .. }, .. }) => {
-            tracing::debug!(lease = %user.lease.id, ?errors, "the lease is not renewed");
-            Ok(Renewed::Not)
-        }
-        Err(refusal) => Err(reader.explain(&refusal)),
     }
 }
 

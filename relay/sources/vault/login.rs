@@ -3,6 +3,8 @@
 mod approle;
 mod aws;
 mod material;
+#[cfg(all(test, feature = "dev"))]
+mod tests;
 
 use std::fmt;
 
@@ -18,7 +20,7 @@ use super::errors::{Context, explain, fail, says_invalid_token};
 use super::session::{Grant, Kind, Owner};
 use super::wire::{Auth, TokenData};
 use crate::clock::{Clock, Moment};
-use crate::config::vault::Login;
+use crate::config::vault::{Login, SecretId};
 use crate::credential::{Credential, Secret};
 use crate::failure::{Cause, Failure};
 use crate::metrics::ProfileMetrics;
@@ -54,7 +56,8 @@ pub(super) fn is_repeatable(login: &Login) -> bool {
         | Login::Jwt { .. }
         | Login::Aws { .. }
         | Login::Cert { .. }
-        | Login::Userpass { .. } => true,
+        | Login::Userpass { .. }
+        | Login::AppRole { secret_id: SecretId::None, .. } => true,
         Login::AppRole { .. } | Login::TokenFile { .. } | Login::Token => false,
     }
 }
@@ -260,11 +263,13 @@ impl Authenticator {
                 return self.found(&asking, &token, "put a new token into the file").await;
             }
             Login::Token => {
-                let Ambient::Token(token) = &self.ambient else {
-                    return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set")
-                        .advised("token", "set VAULT_TOKEN in the relay's environment"));
+                let token = match &self.ambient {
+                    Ambient::Token(token) if !token.trimmed().is_empty() => token.trimmed(),
+                    _ => {
+                        return Err(fail(Cause::NotConfigured, "VAULT_TOKEN is not set")
+                            .advised("token", "set VAULT_TOKEN in the relay's environment"));
+                    }
                 };
-                let token = token.trimmed();
                 return self.found(&asking, &token, "start the relay with another").await;
             }
         };

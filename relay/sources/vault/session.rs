@@ -4,6 +4,8 @@
 //! wants it costs Vault less. All times are counted from a request's start.
 
 mod renewal;
+#[cfg(all(test, feature = "dev"))]
+mod tests;
 mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,10 +13,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::de::IgnoredAny;
-use serde_json::json;
 use tokio::sync::{OwnedMutexGuard, watch};
+use vaultrs::api::token::requests::RevokeTokenSelfRequest;
 
-use super::client::{Ask, Call, Client, Operation};
+use super::client::{Call, Client, Operation};
 use super::errors::{explain, fail, says_invalid_token};
 use super::login::{Ambient, Authenticator, context, describe, look_up};
 use crate::clock::{Clock, Moment};
@@ -217,7 +219,7 @@ impl Session {
             Ok(grant) => {
                 turn.failed = None;
                 turn.renewals = Backoff::default();
-                Ok(self.take(grant, metrics))
+                Ok(self.take(&grant, metrics))
             }
             Err(failure) => {
                 let in_a_row = turn.failed.as_ref().map_or(0, |failed| failed.in_a_row) + 1;
@@ -229,10 +231,10 @@ impl Session {
     }
 
     /// Makes a token that was granted or looked up the current one.
-    fn take(&self, grant: Grant, metrics: &ProfileMetrics) -> Arc<Token> {
+    fn take(&self, grant: &Grant, metrics: &ProfileMetrics) -> Arc<Token> {
         let mut tokens = self.tokens();
-        if let Some(same) = tokens.current.as_ref().filter(|token| token.is(&grant)) {
-            same.learn(&grant);
+        if let Some(same) = tokens.current.as_ref().filter(|token| token.is(grant)) {
+            same.learn(grant);
             return Arc::clone(same);
         }
         let (method, mount, role) = describe(&self.client.settings().login);
@@ -347,8 +349,7 @@ impl Session {
     }
 
     async fn revoke(&self, token: Arc<Token>) {
-        // vaultrs's path for it begins with a tab.
-        let request = Ask::post("auth/token/revoke-self".to_owned(), &json!({}));
+        let request = RevokeTokenSelfRequest {};
         let call = Call {
             operation: Operation::RevokeToken,
             namespace: &self.client.settings().auth_namespace,

@@ -17,7 +17,7 @@ use crate::credential::{
     Credential, KeyIdError, Lifetime, Principal, Propagation, Session, Validity,
 };
 use crate::failure::{Cause, Failure};
-use crate::sources::{Fetch, Freshness, Source};
+use crate::sources::{Fetch, Freshness, Source, Suspect};
 
 /// How long a key is served past the rotation that replaces it, at most: every client has it no
 /// longer than that, and a rotation and the check of the new key fit in.
@@ -84,5 +84,14 @@ impl Source for StaticRole {
     /// Whatever is wanted: Vault alone makes new ones.
     fn fetch(&mut self, _: Freshness) -> Fetch<'_> {
         Box::pin(self.give())
+    }
+
+    /// Static keys outlive every token, but the session is kept alive by all who use it.
+    fn suspect(&mut self) -> Suspect<'_> {
+        let Reader { session, metrics, .. } = &self.reader;
+        Box::pin(async {
+            session.keep_alive(metrics).await;
+            std::future::pending().await
+        })
     }
 }

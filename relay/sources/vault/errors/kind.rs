@@ -7,6 +7,7 @@ use crate::failure::Cause;
 #[derive(Debug)]
 pub(super) struct Kind {
     /// Its name, for documents and tests.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the document go by it"))]
     pub(super) name: &'static str,
     /// At which calls it occurs.
     pub(super) on: On,

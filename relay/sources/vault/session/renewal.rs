@@ -73,7 +73,7 @@ impl Session {
         if !token.spend() {
             return Renewed::Refused;
         }
-        // vaultrs's path for it begins with a tab.
+        // vaultrs's request says null for an increment that is not wanted.
         let request = Ask::post("auth/token/renew-self".to_owned(), &json!({}));
         let call = Call {
             operation: Operation::RenewToken,
@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Renews the token whenever that is due, where it is worth it. Never ends.
-    pub(super) async fn keep_alive(&self, metrics: &ProfileMetrics) {
+    pub(in crate::sources::vault) async fn keep_alive(&self, metrics: &ProfileMetrics) {
         if is_repeatable(&self.client.settings().login) {
             return std::future::pending().await;
         }

@@ -103,7 +103,7 @@ struct State {
 }
 
 impl Token {
-    pub(super) fn new(grant: Grant, metrics: ProfileMetrics) -> Self {
+    pub(super) fn new(grant: &Grant, metrics: ProfileMetrics) -> Self {
         let state = State {
             end: End::Never,
             fresh: Duration::ZERO,
@@ -120,12 +120,12 @@ impl Token {
             metrics,
             state: Mutex::new(state),
         };
-        token.learn(&grant);
+        token.learn(grant);
         token
     }
 
-    /// What is sent to Vault. A token's uses may be counted: [`Token::spend`] comes first, except
-    /// for the read that the session gave it out for.
+    /// What is sent to Vault. Its uses may be counted, and the session counts one for each time that
+    /// it gives the token out: whoever asks more than once with it asks the session each time.
     pub(in crate::sources::vault) fn secret(&self) -> &Secret {
         &self.secret
     }
@@ -135,6 +135,11 @@ impl Token {
         self.state().end
     }
 
+    /// Whether the relay logged in for it, so that nobody else uses it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.owner == Owner::Relay
+    }
+
     /// Whether Vault was found to have revoked it before its end.
     pub(in crate::sources::vault) fn is_revoked(&self) -> bool {
         self.state().revoked
@@ -142,7 +147,7 @@ impl Token {
 
     /// Counts one use, if there is one to be had. The last is never used: with it Vault gives no
     /// secret, and using it up ends the keys that hang on the token (upstreams section 1).
-    pub(in crate::sources::vault) fn spend(&self) -> bool {
+    pub(super) fn spend(&self) -> bool {
         match &mut self.state().uses {
             None => true,
             Some(0 | 1) => false,
@@ -188,11 +193,7 @@ impl Token {
     pub(in crate::sources::vault) fn is_to_be_revoked(&self, now: Moment) -> bool {
         let state = self.state();
         let alive = !matches!(state.end, End::At(end) if end.reached(now));
-        let counted_out = matches!(state.uses, Some(0));
-        alive
-            && !state.revoked
-            && !counted_out
-            && (self.owner, self.kind) == (Owner::Relay, Kind::Service)
+        alive && !state.revoked && self.is_ours() && self.kind == Kind::Service
     }
 
     /// Whether it was had less than `age` ago.
