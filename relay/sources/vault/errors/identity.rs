@@ -180,7 +180,7 @@ pub(super) const KINDS: &[Kind] = &[
         says: &["validating claims", "claim \""],
         cause: Cause::StaleCaller,
         layer: "login role",
-        means: "the JWT in {material} lacks a claim that role {role} at auth/{mount} is bound to",
+        means: "the claims of the JWT in {material} are not those that role {role} at auth/{mount} is bound to",
         fix: "correct the role's bound_claims, or what the issuer puts into the JWT",
     },
     Kind {

@@ -93,7 +93,7 @@ pub(super) const KINDS: &[Kind] = &[
         cause: Cause::Unreachable,
         layer: "address",
         means: "the connection broke before a whole answer came",
-        fix: "look at what is between (load balancer, service mesh, proxy), whether Vault restarts, and whether its listener wants https",
+        fix: "is vault.address http:// where the listener wants https://? Else look whether Vault restarts, and at what is between: load balancer, service mesh, proxy",
     },
     Kind {
         name: "tls-unknown-issuer",
