@@ -200,6 +200,15 @@ def issue_sessions_of_users(sessions):
         session = issued.get(access_key_id)
         return session.identity if session else who(backend, access_key_id, region)
 
+    check = access_control.IAMRequestBase.check_action_permitted
+
+    def check_action_permitted(request, resource):
+        # A user's own keys need no permission for it.
+        if request._action == "sts:GetSessionToken" and type(request._access_key) is access_control.IAMUserAccessKey:
+            return
+        check(request, resource)
+
+    access_control.IAMRequestBase.check_action_permitted = check_action_permitted
     access_control.create_access_key = create_access_key
     STSBackend.get_caller_identity = get_caller_identity
 
