@@ -141,10 +141,15 @@ class TestAws:
 
 
 class Relay:
-    """The relay's binary, its configuration, and everything that it was heard to say."""
+    """The relay's binary, its configuration, and everything that it was heard to say.
 
-    def __init__(self, binary, folder, aws, profiles):
+    A profile is a chain over the test AWS's base user, or settings of its own. `settings` and `variables` come on top of
+    the configuration and the environment, `arguments` go to `serve`, and `secrets` are searched for beside its own.
+    """
+
+    def __init__(self, binary, folder, aws, profiles, settings=None, variables=None, secrets=(), arguments=()):
         self.binary = binary
+        self.known_secrets = list(secrets)
         self.aws = aws
         self.folder = folder
         self.config = folder / "relay.yaml"
@@ -176,23 +181,23 @@ class Relay:
                     "sts": {"region": aws.region, "endpoint": aws.endpoint},
                     "profiles": {
                         name: {
-                            "source": {"file": {"path": str(base)}},
-                            "chain": chain,
+                            **(given if isinstance(given, dict) else {"source": {"file": {"path": str(base)}}, "chain": given}),
                             "access": {"token_file": str(self._token_files[name])},
                         }
-                        for name, chain in profiles.items()
+                        for name, given in profiles.items()
                     },
+                    **(settings or {}),
                 },
                 indent=2,
             )
         )
         self.environment = environment(
-            folder / "home", CREDENTIAL_RELAY_LOG="trace", CREDENTIAL_RELAY_LOG_FORMAT="json"
+            folder / "home", CREDENTIAL_RELAY_LOG="trace", CREDENTIAL_RELAY_LOG_FORMAT="json", **(variables or {})
         )
         (folder / "home").mkdir()
         with open(self._log, "w") as log:
             self._process = spawn(
-                [binary, "serve", "--config", self.config],
+                [binary, "serve", "--config", self.config, *arguments],
                 self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -290,7 +295,7 @@ class Relay:
         """Pieces of secrets in what the relay was heard to say: at least WINDOW characters of one, also base64 or %-coded."""
 
         tokens = [self.token(name) for name, path in self._token_files.items() if path.exists()]
-        return leaks([self.log(), *self.heard], self.aws.secrets() + tokens)
+        return leaks([self.log(), *self.heard], self.aws.secrets() + tokens + self.known_secrets)
 
 
 def leaks(texts, secrets):
