@@ -143,12 +143,13 @@ class TestAws:
 class Relay:
     """The relay's binary, its configuration, and everything that it was heard to say.
 
-    A profile is a chain over the base user's keys, or all its settings as a mapping. `settings` are the file's others,
-    `variables` the environment's, `secrets` what must not be heard beside what the test AWS issued.
+    A profile is a chain over the test AWS's base user, or settings of its own. `settings` and `variables` come on top of
+    the configuration and the environment, `arguments` go to `serve`, and `secrets` are searched for beside its own.
     """
 
-    def __init__(self, binary, folder, aws, profiles, settings=None, variables=None, secrets=()):
+    def __init__(self, binary, folder, aws, profiles, settings=None, variables=None, secrets=(), arguments=()):
         self.binary = binary
+        self.known_secrets = list(secrets)
         self.aws = aws
         self.folder = folder
         self.config = folder / "relay.yaml"
@@ -156,7 +157,6 @@ class Relay:
         self._run = tempfile.TemporaryDirectory(prefix="relay-")
         self.socket = Path(self._run.name) / "admin.sock"
         self.heard = []
-        self._secrets = list(secrets)
         self._log = folder / "relay.log"
         base = folder / "base.json"
         base.write_text(
@@ -172,12 +172,6 @@ class Relay:
         self._token_files = {name: folder / name / "token" for name in profiles}
         for token_file in self._token_files.values():
             token_file.parent.mkdir()
-
-        def whole(profile):
-            if isinstance(profile, list):
-                return {"source": {"file": {"path": str(base)}}, "chain": profile}
-            return profile
-
         # JSON is YAML, and no test depends on how YAML is laid out.
         self.config.write_text(
             json.dumps(
@@ -186,8 +180,11 @@ class Relay:
                     "admin": {"listen": "127.0.0.1:0", "socket": str(self.socket)},
                     "sts": {"region": aws.region, "endpoint": aws.endpoint},
                     "profiles": {
-                        name: {**whole(profile), "access": {"token_file": str(self._token_files[name])}}
-                        for name, profile in profiles.items()
+                        name: {
+                            **(given if isinstance(given, dict) else {"source": {"file": {"path": str(base)}}, "chain": given}),
+                            "access": {"token_file": str(self._token_files[name])},
+                        }
+                        for name, given in profiles.items()
                     },
                     **(settings or {}),
                 },
@@ -200,7 +197,7 @@ class Relay:
         (folder / "home").mkdir()
         with open(self._log, "w") as log:
             self._process = spawn(
-                [binary, "serve", "--config", self.config],
+                [binary, "serve", "--config", self.config, *arguments],
                 self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -298,7 +295,7 @@ class Relay:
         """Pieces of secrets in what the relay was heard to say: at least WINDOW characters of one, also base64 or %-coded."""
 
         tokens = [self.token(name) for name, path in self._token_files.items() if path.exists()]
-        return leaks([self.log(), *self.heard], self.aws.secrets() + self._secrets + tokens)
+        return leaks([self.log(), *self.heard], self.aws.secrets() + tokens + self.known_secrets)
 
 
 def leaks(texts, secrets):

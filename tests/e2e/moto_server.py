@@ -307,12 +307,14 @@ class Journalled:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = Replay(body)
         key, service = credential_scope(environ.get("HTTP_AUTHORIZATION", ""))
-        action = parse_qs(body.decode("utf-8", "replace")).get("Action", [None])[0]
+        asked = parse_qs(body.decode("utf-8", "replace"))
+        action = asked.get("Action", [None])[0]
         entry = {
             "event": "request",
             "at": began,
             "action": f"{service}:{action or environ['REQUEST_METHOD'] + ' ' + environ['PATH_INFO']}",
             "access_key_id": key,
+            "about_key": asked.get("AccessKeyId", [None])[0],
             "user_agent": environ.get("HTTP_USER_AGENT", ""),
             "source_port": environ.get("REMOTE_PORT"),
         }

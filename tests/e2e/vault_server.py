@@ -180,6 +180,9 @@ class VaultServer:
         self._control("POST", "/fault/clear")
         self._control("POST", "/journal/clear")
 
+    def clear_faults(self):
+        self._control("POST", "/fault/clear")
+
     def fault(self, path_prefix, kind, **more):
         """See tests/vault/front.go. The first fault with requests left that fits a request is the one it meets."""
 
