@@ -52,6 +52,7 @@ struct Inner {
     last_refresh: Family<ByProfile, Gauge>,
     next_refresh: Family<ByProfile, Gauge>,
     refreshes: Family<ByResult, Counter>,
+    withdrawn: Family<ByProfile, Counter>,
     upstream_calls: Family<ByCall, Counter>,
     propagation_checks: Family<ByResult, Counter>,
     propagation: Family<ByProfile, Gauge>,
@@ -83,6 +84,7 @@ impl Metrics {
             last_refresh: Family::default(),
             next_refresh: Family::default(),
             refreshes: Family::default(),
+            withdrawn: Family::default(),
             upstream_calls: Family::default(),
             propagation_checks: Family::default(),
             propagation: Family::default(),
@@ -165,6 +167,11 @@ impl Inner {
         );
         registry.register("refreshes", "Fetches by result", self.refreshes.clone());
         registry.register(
+            "withdrawn",
+            "Credentials that died before their time and are served no longer",
+            self.withdrawn.clone(),
+        );
+        registry.register(
             "upstream_calls",
             "Calls to an upstream by result",
             self.upstream_calls.clone(),
@@ -228,7 +235,9 @@ impl ProfileMetrics {
 
     /// What was served is served no longer.
     pub fn withdrawn(&self) {
-        self.metrics.0.expiry.remove(&ByProfile { profile: self.profile.clone() });
+        let labels = ByProfile { profile: self.profile.clone() };
+        self.metrics.0.expiry.remove(&labels);
+        self.metrics.0.withdrawn.get_or_create(&labels).inc();
     }
 
     /// A fetch failed.

@@ -298,7 +298,7 @@ def test_answers_that_are_none(scene, world):
     for name in PROFILES:
         odd.until(lambda: len(odd.failures(name)) == 3, "three answers were none")
         reasons = [failure["reason"] for failure in odd.failures(name)]
-        assert "none of Vault's" in reasons[0] and "line 1 column 1" in reasons[0]
+        assert "no answer of Vault's" in reasons[0] and "line 1 column 1" in reasons[0]
         assert "broke off" in reasons[1]
         assert "broke off" in reasons[2] and "limit" in reasons[2]
         assert [failure["cause"] for failure in odd.failures(name)] == ["transient", "unreachable", "unreachable"]
