@@ -44,6 +44,8 @@ AWS_ANSWERS = {
     ),
     "aws-limit": (409, "LimitExceeded", "Cannot exceed quota for UsersPerAccount: 5000"),
     "aws-fails": (503, "ServiceUnavailable", "Service is unavailable"),
+    # What the engine's own keys hear where they are a role's session.
+    "aws-session-denied": (403, "AccessDenied", "Cannot call GetSessionToken with session credentials"),
     "aws-organization-denies": (
         403,
         "AccessDenied",
@@ -381,6 +383,7 @@ def test_reads(world, checks, material, operator, refusing_aws):
         vault.mount_aws(aws, mount, iam_endpoint=endpoint, sts_endpoint=endpoint, max_retries=0, **more)
         vault.aws_role("user", "iam_user", mount, policy_document=document)
         vault.aws_role("assumed", "assumed_role", mount, role_arns=[open_])
+        vault.aws_role("session", "session_token", mount)
 
     engine("aws-away", NOWHERE)
     engine("aws-brief", aws.endpoint)
@@ -389,15 +392,12 @@ def test_reads(world, checks, material, operator, refusing_aws):
     _, weak = user(iam, "weak", Action="sts:GetCallerIdentity", Resource="*")
     weak = {"access_key": weak["access_key_id"], "secret_key": weak["secret_access_key"]}
     engine("aws-weak", aws.endpoint, **weak)
-    vault.aws_role("session", "session_token", "aws-weak")
     vault.aws_role("federated", "federation_token", "aws-weak", policy_document=document)
     for name in AWS_ANSWERS:
         engine(name, f"{refusing_aws.address}/{name}")
 
-    users = {"aws-policy-malformed", "aws-limit"}
-    profiles = {
-        name: read(operator, "user" if name in users else "assumed", mount=name) for name in AWS_ANSWERS
-    } | {
+    roles = {"aws-policy-malformed": "user", "aws-limit": "user", "aws-session-denied": "session"}
+    profiles = {name: read(operator, roles.get(name, "assumed"), mount=name) for name in AWS_ANSWERS} | {
         "policy-denies": read(powerless),
         "policy-denies-static": {"static_role": "static", "auth": powerless},
         "engine-missing": read(operator, "app", mount="team/aws"),
@@ -415,7 +415,6 @@ def test_reads(world, checks, material, operator, refusing_aws):
         "aws-root-unknown-by-sts": read(operator, "assumed", mount="aws-stranger"),
         "aws-assume-role-denied": read(operator, "closed"),
         "aws-iam-denied": read(operator, "user", mount="aws-weak"),
-        "aws-session-denied": read(operator, "session", mount="aws-weak"),
         "aws-federation-denied": read(operator, "federated", mount="aws-weak"),
         "aws-no-such-entity": read(operator, "no-policy"),
     }
