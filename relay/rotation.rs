@@ -71,7 +71,12 @@ enum Woken {
 
 impl Rotation {
     /// Fetches, publishes and waits, for ever: the caller drops it.
-    pub async fn run(mut self) {
+    pub fn run(mut self) -> impl Future<Output = ()> + Send {
+        // A block holds what it captures once; an async function, its arguments twice.
+        async move { self.turn().await }
+    }
+
+    async fn turn(&mut self) {
         let mut backoff = Backoff::default();
         let mut woken = Woken::Due;
         loop {
@@ -79,15 +84,8 @@ impl Rotation {
                 Woken::Due | Woken::Suspect => (Freshness::Reuse, Vec::new()),
                 Woken::Asked(replies) => (Freshness::Anew, replies),
             };
-            self.judge().await;
-            self.publisher.plan(Plan::Fetching(self.clock.now().wall));
-            let fetched = self.fetch(freshness).await;
-            let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
-            let (outcome, patience) = match self.check(fetched) {
-                Ok(served) => (self.proven(served, &mut replies).await, Duration::ZERO),
-                Err(failure) if made => (Err(failure), IN_VAIN),
-                Err(failure) => (Err(failure), Duration::ZERO),
-            };
+            // On the heap for its time alone: a rotation waits nearly always.
+            let (outcome, patience) = Box::pin(self.attempt(freshness, &mut replies)).await;
             let next = match &outcome {
                 Ok(served) => {
                     backoff.reset();
@@ -103,6 +101,24 @@ impl Rotation {
                 let _ = reply.send(outcome.clone());
             }
             woken = self.wait_until(next).await;
+        }
+    }
+
+    /// Fetches and checks; new keys of a user are tried out. With the outcome comes how long to wait
+    /// at least if it is a failure.
+    async fn attempt(
+        &mut self,
+        freshness: Freshness,
+        replies: &mut Vec<oneshot::Sender<Rotated>>,
+    ) -> (Rotated, Duration) {
+        self.judge().await;
+        self.publisher.plan(Plan::Fetching(self.clock.now().wall));
+        let fetched = self.fetch(freshness).await;
+        let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
+        match self.check(fetched) {
+            Ok(served) => (self.proven(served, replies).await, Duration::ZERO),
+            Err(failure) if made => (Err(failure), IN_VAIN),
+            Err(failure) => (Err(failure), Duration::ZERO),
         }
     }
 

@@ -293,3 +293,13 @@ async fn an_answer_that_has_expired_already_is_not_published() {
     let text = bench.metrics.render();
     assert!(text.contains(r#"refreshes_total{profile="payments",result="transient"} 1"#), "{text}");
 }
+
+/// What each profile costs as long as it lives (docs/performance.md).
+#[test]
+fn a_rotation_that_waits_is_small() {
+    fn given<T>(_: impl Fn(Rotation) -> T) -> usize {
+        std::mem::size_of::<T>()
+    }
+    let bytes = given(Rotation::run);
+    assert!(bytes <= 768, "{bytes} bytes: keep what is rare on the heap for its time alone");
+}
