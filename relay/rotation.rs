@@ -71,8 +71,11 @@ enum Woken {
 
 impl Rotation {
     /// Fetches, publishes and waits, for ever: the caller drops it.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a block holds what it captures once; an async function, its arguments twice"
+    )]
     pub fn run(mut self) -> impl Future<Output = ()> + Send {
-        // A block holds what it captures once; an async function, its arguments twice.
         async move { self.turn().await }
     }
 
@@ -111,12 +114,12 @@ impl Rotation {
         freshness: Freshness,
         replies: &mut Vec<oneshot::Sender<Rotated>>,
     ) -> (Rotated, Duration) {
-        self.judge().await;
+        Box::pin(self.judge()).await;
         self.publisher.plan(Plan::Fetching(self.clock.now().wall));
         let fetched = self.fetch(freshness).await;
         let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
         match self.check(fetched) {
-            Ok(served) => (self.proven(served, replies).await, Duration::ZERO),
+            Ok(served) => (Box::pin(self.proven(served, replies)).await, Duration::ZERO),
             Err(failure) if made => (Err(failure), IN_VAIN),
             Err(failure) => (Err(failure), Duration::ZERO),
         }
