@@ -120,7 +120,9 @@ impl Rotation {
         let made = fetched.as_ref().is_ok_and(|keys| keys.propagation == Propagation::Pending);
         match self.check(fetched) {
             Ok(served) => (Box::pin(self.proven(served, replies)).await, Duration::ZERO),
-            Err(failure) if made => (Err(failure), IN_VAIN),
+            Err(failure) if made && failure.cause == Cause::Misconfigured => {
+                (Err(failure), IN_VAIN)
+            }
             Err(failure) => (Err(failure), Duration::ZERO),
         }
     }

@@ -14,8 +14,8 @@ use credential_relay::clock::Timestamp;
 use credential_relay::credential::{Credential, Principal, Propagation, Secret, Session, Validity};
 use credential_relay::dev::sts::IssuedLifetime;
 use credential_relay::dev::vault::{
-    CredentialType, Fault, FaultKind, Grant, Lease, Login, Material, Operation, Role, Settings,
-    StaticRole, Vault,
+    Canned, CredentialType, Fault, FaultKind, Grant, Lease, Login, Material, Operation, Role,
+    Settings, StaticRole, Vault,
 };
 use credential_relay::failure::{Cause, Failure};
 use credential_relay::schedule::{self, Draw};
@@ -335,6 +335,85 @@ async fn a_policy_is_told_from_a_bad_token_by_one_look() {
     let failure = fetch(&mut source).await.unwrap_err();
     assert_eq!(failure.cause, Cause::Misconfigured, "{failure}");
     assert_eq!((bench.count(Operation::Login), bench.count(Operation::LookupSelf)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_policy_that_forbids_even_a_look_costs_one_login_and_no_user() {
+    let denied = ["auth/token/lookup-self", "aws/creds/hub"].map(str::to_owned).to_vec();
+    let mut bench = Bench::start(Grant { denied, ..long_token() }).await;
+    let mut user = bench.user();
+    let mut other = bench.source("hub", "{ role: hub }", "");
+    fetch(&mut user).await.unwrap();
+    for _ in 0..5 {
+        bench.pass(Duration::from_secs(90));
+        let failure = fetch(&mut other).await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Misconfigured, "{failure}");
+    }
+    assert!(bench.count(Operation::Login) <= 2, "{}", bench.count(Operation::Login));
+    assert!(user.suspect().now_or_never().is_none(), "nothing was revoked");
+    bench.workshop.vaults.revoke().await;
+    assert_eq!(bench.vault.users_alive(), 0, "the token from before is given back too");
+}
+
+#[tokio::test]
+async fn a_token_that_ends_and_cannot_be_replaced_makes_no_user_that_ends_with_it() {
+    let short = Grant { ttl: HOUR / 2, max_ttl: Some(HOUR / 2), ..Grant::default() };
+    let mut bench = Bench::start(short).await;
+    let mut source = bench.user();
+    let first = fetch(&mut source).await.unwrap();
+    bench
+        .vault
+        .faults()
+        .set(vec![Fault::every("auth/", FaultKind::status(403, "permission denied"))]);
+    for _ in 0..3 {
+        bench.pass(Duration::from_secs(400));
+        let same = fetch(&mut source).await.unwrap();
+        assert_eq!(same.access_key_id, first.access_key_id);
+    }
+    assert_eq!(bench.users(), 1);
+    bench.vault.faults().set(Vec::new());
+    bench.pass(Duration::from_secs(30));
+    assert_ne!(fetch(&mut source).await.unwrap().access_key_id, first.access_key_id);
+}
+
+#[tokio::test]
+async fn break_glass_on_what_is_refused_makes_no_more_until_somebody_may_have_mended_it() {
+    let mut bench = Bench::start(long_token()).await;
+    let mut source = bench.source("p", "{ role: user, credential_type: assumed_role }", "");
+    fetch(&mut source).await.unwrap_err();
+    for _ in 0..4 {
+        source.fetch(Freshness::Anew).await.unwrap_err();
+        bench.pass(Duration::from_secs(60));
+    }
+    assert_eq!(bench.users(), 1);
+    bench.pass(HOUR);
+    for _ in 0..2 {
+        fetch(&mut source).await.unwrap_err();
+    }
+    assert_eq!(bench.users(), 2, "it is looked at again after an hour");
+}
+
+#[tokio::test]
+async fn a_page_of_something_between_is_a_lost_answer_too() {
+    let mut bench = Bench::start(long_token()).await;
+    let mut source = bench.user();
+    let reset = "upstream connect error or disconnect/reset before headers";
+    let page =
+        Canned { headers: Vec::new(), body: reset.into(), ..Canned::error("reset", 503, "") };
+    bench.vault.faults().set(vec![Fault::next("aws/creds/", FaultKind::Answer(page), 1)]);
+    fetch(&mut source).await.unwrap_err();
+    let failure = fetch(&mut source).await.unwrap_err();
+    assert!(matches!(failure.cause, Cause::Throttled { .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn a_life_beyond_the_calendar_is_cut() {
+    let mut bench = Bench::start(long_token()).await;
+    let mut source = bench.source("hub", "{ role: hub }", "");
+    let endless = FaultKind::Field("/data/ttl", Some(u64::MAX.into()));
+    bench.vault.faults().set(vec![Fault::next("aws/creds/", endless, 1)]);
+    let credential = fetch(&mut source).await.unwrap();
+    assert!(bench.left(&credential) <= 10 * 365 * 86_400);
 }
 
 #[tokio::test]

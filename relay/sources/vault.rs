@@ -6,6 +6,7 @@ mod dynamic;
 mod errors;
 mod leases;
 mod login;
+mod making;
 mod reader;
 mod session;
 mod static_role;

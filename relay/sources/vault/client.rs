@@ -234,7 +234,7 @@ impl Client {
         *next.uri_mut() = to;
         let answer = self.send(next).await?;
         if answer.status().is_redirection() {
-            let to = location(answer.headers()).unwrap_or_default();
+            let to = shown(&location(answer.headers()).unwrap_or_default());
             return Err(Why::Redirected {
                 to,
                 rule: "one redirect is followed, and it was redirected again",
@@ -251,7 +251,7 @@ impl Client {
     /// Where a redirect leads, if the token may go there.
     fn redirect(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, Why> {
         let to = location(headers).unwrap_or_default();
-        let refuse = |rule| Why::Redirected { to: without_query(&to), rule };
+        let refuse = |rule| Why::Redirected { to: shown(&to), rule };
         let uri: Uri = to.parse().map_err(|_| refuse("it names no address"))?;
         let Some(authority) = uri.authority() else {
             // Below the same address.
@@ -291,10 +291,8 @@ impl Refusal {
     pub(super) fn may_have_been_carried_out(&self) -> bool {
         match &self.why {
             Why::NotSent(error) => error.may_have_arrived(),
-            // A load balancer's own words.
-            Why::Status { status, errors, .. } => {
-                *status == 504 || (*status == 502 && errors.is_empty())
-            }
+            // What is not in Vault's own words comes from something between.
+            Why::Status { status, errors, .. } => *status >= 500 && errors.is_empty(),
             Why::Unreadable { .. } => true,
             Why::NotMade(_) | Why::Redirected { .. } => false,
         }
@@ -324,8 +322,18 @@ fn location(headers: &HeaderMap) -> Option<String> {
     headers.get(LOCATION)?.to_str().ok().map(str::to_owned)
 }
 
-fn without_query(uri: &str) -> String {
-    uri.split(['?', '#']).next().unwrap_or_default().to_owned()
+/// An address as it may be told: without what a query or a user's part may hold.
+fn shown(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    let shown = match address.split_once("//") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}//{host}{path}")
+        }
+        None => address.to_owned(),
+    };
+    scrub(&shown, [])
 }
 
 fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {

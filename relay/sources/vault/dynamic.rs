@@ -13,10 +13,11 @@ use serde_json::{Map, Value};
 use super::client::{Ask, Operation};
 use super::errors::fail;
 use super::leases::Holder;
+use super::making::Making;
 use super::reader::{Read, Reader};
 use super::session::{Need, Token, Watcher};
 use super::user::{Lease, Renewed, User, renew, until};
-use super::wire::{Answer, Keys};
+use super::wire::{Answer, Keys, seconds};
 use crate::arn::RoleArn;
 use crate::clock::Moment;
 use crate::config::values::{SessionName, VaultName, VaultPath};
@@ -27,11 +28,11 @@ use crate::credential::{
 use crate::failure::{Cause, Failure};
 use crate::sources::{Fetch, Freshness, Source, Suspect};
 
-/// A read that may have made a user nobody knows of is not repeated sooner (upstreams section 1).
-const UNSURE: Duration = Duration::from_secs(30);
-
 /// What is assumed of a life that an answer says nothing of: the shortest that STS grants.
 const UNSAID: Duration = Duration::from_secs(900);
+
+/// What is refused is looked at again so often: somebody may have mended the role.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// An answer has this much of a life for every client if it lives longer (endpoint-contract
 /// section 5).
@@ -62,8 +63,11 @@ pub(super) struct Dynamic {
     reader: Reader,
     role: Role,
     held: Held,
-    /// When a read began of which nobody knows what came of it.
-    unsure: Option<Moment>,
+    /// What the role gave last, where that was seen.
+    seen: DeclaredType,
+    making: Making,
+    /// Since when what is held is refused.
+    refused: Option<Moment>,
     /// Users whose keys somebody may still hold.
     users: Vec<Known>,
     revocations: Watcher,
@@ -95,20 +99,48 @@ struct Told {
 impl Dynamic {
     pub(super) fn new(reader: Reader, role: Role) -> Self {
         let revocations = reader.session.watcher();
-        let (held, told) = (Held::Nothing, Told::default());
-        Self { reader, role, held, unsure: None, users: Vec::new(), revocations, told }
+        Self {
+            seen: role.declared,
+            reader,
+            role,
+            held: Held::Nothing,
+            making: Making::Known,
+            refused: None,
+            users: Vec::new(),
+            revocations,
+            told: Told::default(),
+        }
     }
 
     async fn give(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
-        if freshness == Freshness::Anew {
+        // Others than those that are refused would be refused too.
+        if freshness == Freshness::Anew && self.refused.is_none() {
             self.held = Held::Nothing;
         }
         let credential = match self.extend().await? {
             Some(same) => same,
             None => self.make().await?,
         };
-        self.check_type()?;
-        Ok(credential)
+        match self.check_type() {
+            Ok(()) => {
+                self.refused = None;
+                Ok(credential)
+            }
+            Err(failure) => {
+                self.refuse();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Keeps what is refused for a while, so that no other is made only to be refused; then the role
+    /// may have been mended.
+    fn refuse(&mut self) {
+        let now = self.reader.clock.now();
+        let since = *self.refused.get_or_insert(now);
+        if (since + LOOK_AGAIN).reached(now) {
+            (self.held, self.refused) = (Held::Nothing, None);
+        }
     }
 
     /// The same user's keys with a later expiry, while that is worth it. None where a new user is.
@@ -134,8 +166,10 @@ impl Dynamic {
             }
         }
         let end = user.end();
-        // What is left when the schedule asks is half of a life: less than this gains nothing.
-        if end.remaining(now) < user.nominal.mul_f64(0.75) {
+        // What is left when the schedule asks is half of a life: less than this gains nothing. Where
+        // it is the token that ends, and no other is to be had, another user would end with it too.
+        let worth_it = end.remaining(now) >= user.nominal.mul_f64(0.75);
+        if !worth_it && (!user.ends_with_token() || end.reached(now)) {
             return Ok(None);
         }
         user.credential.validity = until(now, end);
@@ -146,52 +180,50 @@ impl Dynamic {
 
     /// Has Vault make new credentials.
     async fn make(&mut self) -> Result<Credential, Failure> {
-        let now = self.reader.clock.now();
-        if let Some(since) = self.unsure {
-            let wait = (since + UNSURE).remaining(now);
-            if !wait.is_zero() {
-                return Err(fail(
-                    Cause::Throttled { retry_after: Some(wait) },
-                    "a read before this one had no answer and may have made an IAM user: waiting so that no other is made",
-                ));
-            }
-        }
-        if self.may_make_users() {
-            self.unsure = Some(now);
+        if self.may_make_users()
+            && let Err(wait) = self.making.begin(self.reader.clock.now())
+        {
+            return Err(fail(
+                Cause::Throttled { retry_after: Some(wait) },
+                "a read before this one had no answer and may have made an IAM user: waiting so that no other is made",
+            ));
         }
         let question = self.question();
         let read = self.reader.read(self.need(), Operation::ReadCredentials, &question).await;
-        let read = match read {
-            Ok(Ok(read)) => read,
+        let taken = match read {
+            Ok(Ok(read)) => self.take(read),
             Ok(Err(refusal)) => {
-                if !refusal.may_have_been_carried_out() {
-                    self.unsure = None;
+                let failure = self.reader.explain(&refusal);
+                if refusal.may_have_been_carried_out() && self.may_make_users() {
+                    self.making.lost(self.reader.clock.now());
+                } else {
+                    self.making.known();
                 }
-                return Err(self.reader.explain(&refusal));
+                return Err(failure);
             }
             Err(failure) => {
                 // There was no token to read with.
-                self.unsure = None;
+                self.making.known();
                 return Err(failure);
             }
         };
-        self.unsure = None;
-        self.take(read)
+        match &taken {
+            Ok(_) => self.making.known(),
+            Err(_) if self.may_make_users() => self.making.lost(self.reader.clock.now()),
+            Err(_) => {}
+        }
+        taken
     }
 
     fn may_make_users(&self) -> bool {
-        match (self.role.declared, &self.held) {
-            (DeclaredType::Said(said), _) => said == CredentialType::IamUser,
-            (DeclaredType::Unsaid, Held::Session(seen)) => *seen == CredentialType::IamUser,
-            (DeclaredType::Unsaid, Held::Nothing | Held::User(_)) => true,
-        }
+        matches!(self.seen, DeclaredType::Unsaid | DeclaredType::Said(CredentialType::IamUser))
     }
 
     /// How long the token should live: a user's keys die with it.
     fn need(&self) -> Need {
-        match (self.role.declared, &self.held) {
-            (_, Held::User(user)) => Need::Outlive(user.lease.duration),
-            (DeclaredType::Said(CredentialType::IamUser), _) => Need::Outlive(Duration::MAX),
+        match (&self.held, self.seen) {
+            (Held::User(user), _) => Need::Outlive(user.lease.duration),
+            (_, DeclaredType::Said(CredentialType::IamUser)) => Need::Outlive(Duration::MAX),
             _ => Need::Read,
         }
     }
@@ -219,6 +251,7 @@ impl Dynamic {
             garbage(&format!("an access_key that cannot be right: {error}"))
         })?;
         let kind = type_of(&keys);
+        (self.seen, self.refused) = (DeclaredType::Said(kind), None);
         let life = self.life(&keys, lease_duration);
         let session = match keys.session_token.filter(|token| !token.is_empty()) {
             Some(token) => Session::Token(token),
@@ -233,7 +266,7 @@ impl Dynamic {
             propagation: Propagation::Done,
         };
         if kind != CredentialType::IamUser {
-            if let Some(granted) = keys.ttl.filter(|ttl| *ttl > 0).map(Duration::from_secs) {
+            if let Some(granted) = keys.ttl.filter(|ttl| *ttl > 0).map(seconds) {
                 let end = started.wall + granted;
                 let asked = self.role.ttl.unwrap_or(granted);
                 let near = asked.abs_diff(granted) <= Duration::from_secs(30);
@@ -264,7 +297,7 @@ impl Dynamic {
     fn life(&mut self, keys: &Keys, lease_duration: u64) -> Duration {
         let said = keys.ttl.filter(|ttl| *ttl > 0).unwrap_or(lease_duration);
         if said > 0 {
-            return Duration::from_secs(said);
+            return seconds(said);
         }
         if !std::mem::replace(&mut self.told.no_life, true) {
             tracing::warn!(

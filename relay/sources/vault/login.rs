@@ -118,7 +118,7 @@ fn granted(started: Moment, auth: Auth) -> Grant {
         owner: Owner::Relay,
         kind: Kind::of(&auth.token_type),
         started,
-        life: Some(std::time::Duration::from_secs(auth.lease_duration)),
+        life: Some(super::wire::seconds(auth.lease_duration)),
         renewable: auth.renewable,
         uses: Some(auth.num_uses).filter(|uses| *uses > 0),
     }
@@ -160,7 +160,7 @@ pub(super) async fn look_up(
         owner: Owner::Other,
         kind: Kind::of(&data.token_type),
         started,
-        life: Some(std::time::Duration::from_secs(data.ttl)).filter(|_| !endless),
+        life: Some(super::wire::seconds(data.ttl)).filter(|_| !endless),
         renewable: data.renewable,
         uses: Some(data.num_uses).filter(|uses| *uses > 0),
     })

@@ -56,6 +56,16 @@ impl Reader {
                 let token = self.session.token(need, &self.metrics).await?;
                 Ok(self.read_as(token, operation, endpoint).await)
             }
+            Verdict::Unclear => {
+                let another = self.session.token(need, &self.metrics).await?;
+                let read = self.read_as(another, operation, endpoint).await;
+                match &read {
+                    Ok(_) => self.session.settle(&token, false),
+                    Err(refusal) if refusal.is_forbidden() => self.session.settle(&token, true),
+                    Err(_) => {}
+                }
+                Ok(read)
+            }
         }
     }
 

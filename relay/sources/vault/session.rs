@@ -8,6 +8,7 @@ mod renewal;
 mod tests;
 mod token;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ struct Shared {
     turn: Arc<tokio::sync::Mutex<Turn>>,
     /// How many tokens were found revoked so far.
     revocations: watch::Sender<u64>,
+    /// Whether the login's policies do not let a token look at itself.
+    blind: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +100,9 @@ pub(super) enum Verdict {
     Policy,
     /// The token is none (any longer).
     Token,
+    /// It may be either: Vault lets the token not even look at itself, and before 1.17 it has the same
+    /// words for both. Another token shows it.
+    Unclear,
 }
 
 impl Session {
@@ -111,6 +117,7 @@ impl Session {
             tokens: Mutex::default(),
             turn: Arc::new(tokio::sync::Mutex::new(turn)),
             revocations: watch::Sender::new(0),
+            blind: AtomicBool::new(false),
         };
         Self { client, clock, shared: Arc::new(shared) }
     }
@@ -295,12 +302,28 @@ impl Session {
         if !refusal.is_forbidden() {
             return Err(explain(&refusal, &context(&self.client)));
         }
-        let now = self.clock.now();
-        if !says_invalid_token(&refusal) && token.is_younger_than(YOUNG, now) {
+        if says_invalid_token(&refusal) {
+            self.forget(token);
+            return Ok(Verdict::Token);
+        }
+        let blind = self.shared.blind.load(Ordering::Relaxed);
+        if blind || token.is_younger_than(YOUNG, self.clock.now()) {
             return Ok(Verdict::Policy);
         }
-        self.forget(token);
-        Ok(Verdict::Token)
+        self.drop_current(token);
+        Ok(Verdict::Unclear)
+    }
+
+    /// What another token showed where it was unclear whether `token` is bad: that one did no better,
+    /// or it did.
+    pub(super) fn settle(&self, token: &Arc<Token>, same: bool) {
+        if same {
+            // It is the policy, which does not let the token look at itself either: that is not tried
+            // out again, as each time takes a login.
+            self.shared.blind.store(true, Ordering::Relaxed);
+        } else {
+            self.forget(token);
+        }
     }
 
     /// A token is none any longer.
@@ -322,6 +345,8 @@ impl Session {
         let mut tokens = self.tokens();
         if tokens.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, token)) {
             tokens.current = None;
+            tokens.former.retain(|token| token.strong_count() > 0);
+            tokens.former.push(Arc::downgrade(token));
         }
     }
 

@@ -14,7 +14,7 @@ use super::wire::Keys;
 use crate::clock::{Moment, Timestamp};
 use crate::config::values::{VaultName, VaultPath};
 use crate::credential::{
-    Credential, KeyIdError, Lifetime, Principal, Propagation, Session, Validity,
+    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Propagation, Session, Validity,
 };
 use crate::failure::{Cause, Failure};
 use crate::sources::{Fetch, Freshness, Source, Suspect};
@@ -34,13 +34,15 @@ pub(super) struct StaticRole {
     reader: Reader,
     mount: VaultPath,
     name: VaultName,
-    /// The longest time to a rotation that was seen: the period is at least that long.
+    /// The key that was seen last.
+    key: Option<AccessKeyId>,
+    /// The longest time to the rotation of that key that was seen: the period is at least that long.
     period: Duration,
 }
 
 impl StaticRole {
     pub(super) fn new(reader: Reader, mount: VaultPath, name: VaultName) -> Self {
-        Self { reader, mount, name, period: TICK }
+        Self { reader, mount, name, key: None, period: TICK }
     }
 
     async fn give(&mut self) -> Result<Credential, Failure> {
@@ -49,9 +51,15 @@ impl StaticRole {
         let Read { answer, started, .. } = read.map_err(|refusal| self.reader.explain(&refusal))?;
         let garbage = |what: String| fail(Cause::Transient, format!("Vault's answer has {what}"));
         let keys: Keys = answer.data.ok_or_else(|| garbage("no data".to_owned()))?;
-        let access_key_id = keys.access_key.trim().parse().map_err(|error: KeyIdError| {
-            garbage(format!("an access_key that cannot be right: {error}"))
-        })?;
+        let access_key_id: AccessKeyId =
+            keys.access_key.trim().parse().map_err(|error: KeyIdError| {
+                garbage(format!("an access_key that cannot be right: {error}"))
+            })?;
+        if self.key.as_ref() != Some(&access_key_id) {
+            // The period may be another by now.
+            self.key = Some(access_key_id.clone());
+            self.period = TICK;
+        }
         Ok(Credential {
             access_key_id,
             secret_access_key: keys.secret_key,

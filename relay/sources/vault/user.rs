@@ -7,6 +7,7 @@ use super::client::{Ask, Operation, Refusal, Why};
 use super::leases::LeaseId;
 use super::reader::{Read, Reader};
 use super::session::{End, Need, Token};
+use super::wire::seconds;
 use crate::clock::Moment;
 use crate::credential::{Credential, Lifetime, Validity};
 use crate::failure::Failure;
@@ -32,9 +33,17 @@ impl User {
     /// The earlier of the lease's end and the token's.
     pub(super) fn end(&self) -> Moment {
         match self.token.end() {
-            End::At(end) if end.wall < self.lease.end.wall => end,
-            End::At(_) | End::Never => self.lease.end,
+            End::At(end) => Moment {
+                wall: end.wall.min(self.lease.end.wall),
+                boot: end.boot.min(self.lease.end.boot),
+            },
+            End::Never => self.lease.end,
         }
+    }
+
+    /// Whether the token ends before the lease does.
+    pub(super) fn ends_with_token(&self) -> bool {
+        matches!(self.token.end(), End::At(end) if end.boot < self.lease.end.boot)
     }
 }
 
@@ -56,7 +65,7 @@ pub(super) async fn renew(reader: &Reader, user: &User) -> Result<Renewed, Failu
     let need = Need::Read;
     match reader.read::<serde::de::IgnoredAny>(need, Operation::RenewLease, &ask).await? {
         Ok(Read { answer, started, .. }) if answer.lease_duration > 0 => {
-            Ok(Renewed::Until(started + Duration::from_secs(answer.lease_duration)))
+            Ok(Renewed::Until(started + seconds(answer.lease_duration)))
         }
         Ok(_) => Ok(Renewed::Not),
         // The lease is gone, may not be renewed, or no policy allows it: a new user is the answer.

@@ -1,6 +1,8 @@
 //! What Vault answers, as far as the relay reads it. Every field may be missing: versions differ
 //! (upstreams section 1), and what is needed is checked where it is needed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::credential::Secret;
@@ -91,6 +93,14 @@ pub(super) struct Keys {
 #[derive(Debug, Deserialize)]
 pub(super) struct Errors {
     pub(super) errors: Vec<String>,
+}
+
+/// No life is longer, whatever an answer says: it must not lead beyond the calendar.
+const LONGEST: u64 = 10 * 365 * 86_400;
+
+/// A life that an answer gives in seconds.
+pub(super) fn seconds(said: u64) -> Duration {
+    Duration::from_secs(said.min(LONGEST))
 }
 
 /// A null counts as a field that is missing.

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::super::client::{Ask, Call, Operation, Why};
 use super::super::errors::{explain, says_invalid_token};
 use super::super::login::{context, is_repeatable};
+use super::super::wire::seconds;
 use super::{Session, Token, Turn};
 use crate::clock::Moment;
 use crate::metrics::ProfileMetrics;
@@ -92,7 +93,7 @@ impl Session {
                     token.not_renewable();
                     return Renewed::Refused;
                 }
-                token.renewed(started, Duration::from_secs(life), renewable);
+                token.renewed(started, seconds(life), renewable);
                 tracing::debug!(ttl_s = life, renewable, "renewed the token of Vault");
                 return Renewed::Yes;
             }

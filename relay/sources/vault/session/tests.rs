@@ -264,7 +264,10 @@ async fn a_young_token_that_may_not_look_at_itself_lacks_a_policy() {
     assert_eq!(refused().await, Ok(Verdict::Policy));
     world.pass(61);
     // Vault before 1.17 would say the same of a bad one.
-    assert_eq!(refused().await, Ok(Verdict::Token));
+    assert_eq!(refused().await, Ok(Verdict::Unclear));
+    assert!(!token.is_revoked(), "nobody is told before another token shows it");
+    world.session.settle(&token, true);
+    assert_eq!(refused().await, Ok(Verdict::Policy), "that is known from now on");
 }
 
 #[tokio::test]
