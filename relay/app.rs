@@ -4,6 +4,7 @@
 //! drives what was built.
 
 pub mod assemble;
+mod bases;
 mod profiles;
 
 use std::fmt;
@@ -91,7 +92,7 @@ pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
     let (admin, socket) = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();
-    let workshop = Workshop::new(clock.clone(), metrics.clone());
+    let workshop = Workshop::new(clock.clone(), metrics.clone(), &endpoint.addresses());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
     let leases_at_end = config.leases_at_end;

@@ -5,7 +5,8 @@
 //! fresh, so that the last hop's renewal asks nothing of the base: a Vault base would create an
 //! IAM user each time.
 
-pub mod sts;
+pub mod exchange;
+pub mod hop;
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::failure::{Cause, Failure, Stage};
 use crate::schedule::{self, Draw};
 use crate::sources::{Fetch, Freshness, Source, Suspect};
 
-use sts::{Exchange, Hop};
+use exchange::Exchange;
+use hop::Hop;
 
 /// Base credentials, and what is made of them.
 pub struct Chain {

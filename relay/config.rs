@@ -8,6 +8,7 @@ pub mod environment;
 pub mod load;
 pub mod mistakes;
 mod resolve;
+pub mod source;
 mod template;
 pub mod values;
 pub mod vault;
@@ -18,7 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::arn::RoleArn;
-use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, StsEndpoint, Tag};
+pub use source::Source;
+use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, Tag, UpstreamUrl};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,21 +119,6 @@ pub enum PropagationCheck {
     },
 }
 
-/// Where base credentials come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the relay's own
-    /// environment, read at the first fetch.
-    Environment,
-    /// A file in the JSON form of a `credential_process`, read at each fetch.
-    File {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// Vault's AWS secrets engine.
-    Vault(vault::VaultSource),
-}
-
 /// How an upstream's TLS is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
@@ -183,7 +170,7 @@ pub struct Sts {
     /// Its region; the partition of every role that it is asked for is this region's.
     pub region: Region,
     /// In the place of the region's own endpoint.
-    pub endpoint: Option<StsEndpoint>,
+    pub endpoint: Option<UpstreamUrl>,
     /// The FIPS endpoint.
     pub fips: bool,
     /// The dual-stack endpoint.

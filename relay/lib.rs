@@ -23,6 +23,7 @@ pub mod listener;
 pub mod metrics;
 pub mod schedule;
 pub mod shutdown;
+pub mod sts;
 pub mod transport;
 
 pub mod sources;

@@ -1,7 +1,15 @@
 //! Sources: where a profile's base credentials come from.
 
+pub mod auto;
+pub mod container;
 pub mod fixed;
+pub mod imds;
+mod material;
+pub mod process;
+pub mod profile;
+pub mod roles_anywhere;
 pub mod vault;
+pub mod web_identity;
 
 use std::pin::Pin;
 

@@ -18,10 +18,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["clock", "config", "failure"]),
     ("schedule", &["clock", "credential"]),
     ("shutdown", &[]),
+    ("sts", &["clock", "config", "credential", "failure", "metrics", "transport"]),
     ("transport", &["config", "files"]),
     (
         "sources",
-        &["arn", "clock", "config", "credential", "failure", "files", "metrics", "transport"],
+        &[
+            "arn",
+            "clock",
+            "config",
+            "credential",
+            "failure",
+            "files",
+            "metrics",
+            "sts",
+            "transport",
+        ],
     ),
     (
         "chain",
@@ -35,6 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "schedule",
             "sources",
+            "sts",
             "transport",
         ],
     ),
@@ -59,12 +71,12 @@ const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
 
 /// Crates that stay where they belong.
 const CRATES: &[(&str, &[&str])] = &[
-    ("aws_sdk_sts", &["chain", "sources"]),
-    ("aws_credential_types", &["chain", "sources"]),
+    ("aws_sdk_sts", &["sts", "chain", "sources"]),
+    ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
-    ("aws_smithy_runtime_api", &["chain", "sources"]),
+    ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
     // In dev for its base64 alone.
-    ("aws_smithy_types", &["chain", "sources", "dev"]),
+    ("aws_smithy_types", &["sts", "chain", "sources", "dev"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
     ("rustls", &["transport"]),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{HUB, SPOKE, USER_KEY, USER_SECRET, World, parse, two_hops};
 use credential_relay::app::assemble::Workshop;
-use credential_relay::chain::sts::{Clients, Exchange, Hop};
+use credential_relay::chain::exchange::Exchange;
+use credential_relay::chain::hop::Hop;
 use credential_relay::chain::{Chain, Step};
 use credential_relay::clock::Clock;
 use credential_relay::config::{PropagationCheck, Sts};

@@ -71,7 +71,7 @@ impl Bench {
         let world = World::start(IssuedLifetime::AsAsked).await;
         let (vault, address) = world.vault(settings);
         std::fs::write(world.path("jwt"), format!("{JWT}\n")).unwrap();
-        let workshop = Workshop::new(world.clock.clone(), world.metrics.clone());
+        let workshop = Workshop::new(world.clock.clone(), world.metrics.clone(), &[]);
         Self { world, vault, address: format!("http://{address}"), workshop }
     }
 

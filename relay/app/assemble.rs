@@ -1,36 +1,30 @@
 //! From a profile's settings to the source that it stands for.
 
 use std::fmt;
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::chain::sts::{Clients, Exchange, Hop, Identifier};
+use super::bases::{self, Bases, For};
+use crate::chain::exchange::Exchange;
+use crate::chain::hop::Hop;
 use crate::chain::{Chain, Step};
 use crate::clock::Clock;
 use crate::config::values::ProfileName;
-use crate::config::vault::{Login, VaultRole, VaultSource};
 use crate::config::{self, LongLivedKeys, PropagationCheck};
-use crate::credential::{Credential, Secret};
+use crate::credential::Credential;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::rotation::backoff::Backoff;
 use crate::rotation::probe::{Asked, Probe, Proof};
 use crate::schedule::Draw;
-use crate::sources::vault::{Ambient, Use, Vaults};
-use crate::sources::{Freshness, Source, fixed};
+use crate::sources::vault::Vaults;
+use crate::sources::{Freshness, Source};
+use crate::sts::{Clients, Identifier};
 use crate::transport::{TlsError, Transports};
-
-/// A base has this long to answer, and each hop as long again: STS's own limit is 15 s an
-/// operation, and a little more lets its error be the one that is told.
-const STAGE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A read from Vault has this many calls before it at most: a renewal that fails, a login and the
-/// read itself.
-const VAULT_CALLS: u32 = 3;
 
 /// Revoking may hold the end of a pod up for this long (endpoint-contract section 5).
 const REVOKE: Duration = Duration::from_secs(2);
@@ -45,6 +39,7 @@ pub struct Workshop {
     pub clients: Clients,
     /// Sessions at Vault, shared by all profiles.
     pub vaults: Vaults,
+    bases: Bases,
 }
 
 /// Why a profile could not be made.
@@ -81,12 +76,13 @@ impl AssembleError {
 }
 
 impl Workshop {
-    /// A workshop without clients yet.
-    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+    /// A workshop without clients yet, for a relay whose own endpoint is at these addresses.
+    pub fn new(clock: Clock, metrics: Metrics, own: &[SocketAddr]) -> Self {
         let transports = Transports::default();
         let clients = Clients::new(transports.clone());
-        let vaults = Vaults::new(transports, clock.clone());
-        Self { clock, metrics, clients, vaults }
+        let vaults = Vaults::new(transports.clone(), clock.clone());
+        let bases = Bases { clock: clock.clone(), transports, own: own.into() };
+        Self { clock, metrics, clients, vaults, bases }
     }
 
     /// The source of a profile, with its chain.
@@ -100,8 +96,7 @@ impl Workshop {
     ) -> Result<Box<dyn Source>, AssembleError> {
         let steps =
             self.steps(name, settings).map_err(|error| AssembleError::tls(name, "sts", error))?;
-        let base =
-            self.base(name, settings).map_err(|error| AssembleError::tls(name, "vault", error))?;
+        let base = self.base(name, settings)?;
         Ok(Box::new(Chain::new(base, steps, self.clock.clone())))
     }
 
@@ -165,51 +160,16 @@ impl Workshop {
         &mut self,
         name: &ProfileName,
         settings: &config::Profile,
-    ) -> Result<Box<dyn Source>, TlsError> {
-        Ok(match &settings.source {
-            config::Source::Environment => environment(),
-            config::Source::File { path } => file(path, self.clock.clone()),
-            config::Source::Vault(vault) => {
-                let used = if settings.chain.is_empty() { Use::Served } else { Use::Chained };
-                let clock = self.clock.clone();
-                let ambient = |login: &Login| ambient(login, clock);
-                self.vaults.source(vault, used, ambient, self.metrics.profile(name))?
-            }
-        })
-    }
-}
-
-fn environment() -> Box<dyn Source> {
-    Box::new(fixed::Environment::new(variable))
-}
-
-fn file(path: &Path, clock: Clock) -> Box<dyn Source> {
-    Box::new(fixed::File::new(path.to_owned(), clock))
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// What a login to Vault takes from the relay's surroundings.
-fn ambient(login: &Login, clock: Clock) -> Ambient {
-    match login {
-        Login::Aws { credentials, .. } => match &**credentials {
-            config::Source::File { path } => Ambient::Credentials(file(path, clock)),
-            // The configuration gives no Vault here.
-            config::Source::Environment | config::Source::Vault(_) => {
-                Ambient::Credentials(environment())
-            }
-        },
-        Login::Token => {
-            Ambient::Token(Secret::new(variable("VAULT_TOKEN").unwrap_or_default()).trimmed())
-        }
-        Login::Kubernetes { .. }
-        | Login::AppRole { .. }
-        | Login::Jwt { .. }
-        | Login::Cert { .. }
-        | Login::Userpass { .. }
-        | Login::TokenFile { .. } => Ambient::Nothing,
+    ) -> Result<Box<dyn Source>, AssembleError> {
+        let mut made_for = For {
+            used: bases::use_of(settings),
+            clients: &mut self.clients,
+            vaults: &mut self.vaults,
+            metrics: self.metrics.profile(name),
+        };
+        self.bases
+            .make(&settings.source, &mut made_for)
+            .map_err(|(of, error)| AssembleError::tls(name, of, error))
     }
 }
 
@@ -221,14 +181,11 @@ impl Probe for Identifier {
 
 /// How long one attempt of a profile may take.
 pub fn attempt_timeout(settings: &config::Profile) -> Duration {
-    let base = match &settings.source {
-        config::Source::Environment | config::Source::File { .. } => STAGE_TIMEOUT,
-        config::Source::Vault(source) => source.vault.timeout.saturating_mul(VAULT_CALLS),
-    };
+    let base = bases::timeout_of(&settings.source);
     let exchanges = matches!(settings.long_lived_keys, LongLivedKeys::Exchanged { .. });
     let steps = settings.chain.len().max(usize::from(exchanges));
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-    base.saturating_add(STAGE_TIMEOUT.saturating_mul(steps))
+    base.saturating_add(bases::STAGE_TIMEOUT.saturating_mul(steps))
 }
 
 /// How long a command waits for AWS to know keys that were made for it (upstreams section 1).
@@ -267,14 +224,7 @@ fn calls_with_new_keys(failure: &Failure, settings: &config::Profile) -> bool {
 
 /// Where a profile's credentials come from, in words.
 pub fn origin(settings: &config::Profile) -> String {
-    let base = match &settings.source {
-        config::Source::Environment => "environment".to_owned(),
-        config::Source::File { .. } => "file".to_owned(),
-        config::Source::Vault(VaultSource { mount, role, .. }) => match role {
-            VaultRole::Dynamic { name, .. } => format!("vault {mount}/{name}"),
-            VaultRole::Static { name } => format!("vault {mount}/{name} (static)"),
-        },
-    };
+    let base = bases::words(&settings.source);
     match settings.chain.last() {
         None if matches!(settings.long_lived_keys, config::LongLivedKeys::Exchanged { .. }) => {
             format!("{base} -> GetSessionToken")

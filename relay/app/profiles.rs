@@ -191,7 +191,7 @@ mod tests {
         fn start() -> Self {
             let clock = ManualClock::starting_at(Timestamp::from_secs(1_000_000)).clock();
             let metrics = Metrics::new();
-            let profiles = Profiles::new(Workshop::new(clock.clone(), metrics.clone()));
+            let profiles = Profiles::new(Workshop::new(clock.clone(), metrics.clone(), &[]));
             let settings = config::Endpoint {
                 listen: ([127, 0, 0, 1], 0).into(),
                 hosts: Vec::new(),

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep};
 
 use super::{ConfigArgs, Failed, print};
 use crate::app::assemble::{NEW_KEYS, Workshop, fetch_once, origin};
-use crate::chain::sts::{CallerIdentity, Identifier};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
@@ -18,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::rotation;
 use crate::sources::Source;
 use crate::store::Served;
+use crate::sts::{CallerIdentity, Identifier};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -45,7 +45,8 @@ impl Check {
         for warning in &config.warnings {
             print(&format!("warning: {warning}\n"))?;
         }
-        let mut workshop = Workshop::new(Clock::system(), Metrics::new());
+        let mut workshop =
+            Workshop::new(Clock::system(), Metrics::new(), &[config.endpoint.listen]);
         let sources = assemble(&mut workshop, &config)?;
         print("the configuration is right\n")?;
         if self.connect { connect(workshop, sources, &config).await } else { Ok(()) }

@@ -46,7 +46,7 @@ impl Get {
         let (name, profile) = chosen(&config, self.profile.as_ref())?;
         let body = match ask(&config, name, profile).await? {
             Some(body) => body,
-            None => fetch(name, profile).await?,
+            None => fetch(&config, name, profile).await?,
         };
         print(&rendered(&body, self.format)?)?;
         Ok(())
@@ -123,9 +123,13 @@ async fn endpoint_address(config: &Config) -> Option<SocketAddr> {
 }
 
 /// Fetches once, as the relay would.
-async fn fetch(name: &ProfileName, profile: &Profile) -> Result<bytes::Bytes, Failed> {
+async fn fetch(
+    config: &Config,
+    name: &ProfileName,
+    profile: &Profile,
+) -> Result<bytes::Bytes, Failed> {
     let clock = Clock::system();
-    let mut workshop = Workshop::new(clock.clone(), Metrics::new());
+    let mut workshop = Workshop::new(clock.clone(), Metrics::new(), &[config.endpoint.listen]);
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
     let proof = workshop.proof(name, profile).map_err(Failed::command)?;
     let served = fetch_once(source.as_mut(), profile)

@@ -5,6 +5,7 @@
 //! Everything is optional here, and so is each item of a list: what could not be read has been
 //! cut out, and what is missing is found when the whole is checked.
 
+mod source;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,11 @@ use schemars::JsonSchema;
 
 use super::mistakes::Mistakes;
 use super::values;
+pub use source::{
+    AutoDocument, ContainerDocument, EnvironmentDocument, FileDocument, ImdsDocument,
+    ProcessDocument, RolesAnywhereDocument, SharedProfileDocument, SourceDocument,
+    WebIdentityDocument,
+};
 pub use vault::{
     AppRoleDocument, AuthDocument, AwsDocument, CertDocument, CredentialTypeDocument,
     IdentityDocument, JwtDocument, KubernetesDocument, PropagationDocument, TokenDocument,
@@ -151,40 +157,6 @@ pub struct ProfileDocument {
     /// Who may ask for it.
     #[deserr(default)]
     pub access: Option<AccessDocument>,
-}
-
-/// Where base credentials come from: exactly one of these.
-#[derive(Debug, Default, Deserr, JsonSchema)]
-#[deserr(error = Mistakes, deny_unknown_fields)]
-#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct SourceDocument {
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the relay's own
-    /// environment. Write `environment: {}`.
-    #[deserr(default)]
-    pub environment: Option<EnvironmentDocument>,
-    /// A file in the JSON form of a credential_process, read at each fetch.
-    #[deserr(default)]
-    pub file: Option<FileDocument>,
-    /// A role of Vault's AWS secrets engine.
-    #[deserr(default)]
-    pub vault: Option<VaultSourceDocument>,
-}
-
-/// The relay's own environment: there is nothing to set.
-#[derive(Debug, Default, Deserr, JsonSchema)]
-#[deserr(error = Mistakes, deny_unknown_fields)]
-#[schemars(deny_unknown_fields)]
-pub struct EnvironmentDocument {}
-
-/// A file in the JSON form of a credential_process.
-#[derive(Debug, Default, Deserr, JsonSchema)]
-#[deserr(error = Mistakes, deny_unknown_fields)]
-#[schemars(deny_unknown_fields)]
-pub struct FileDocument {
-    /// Its path.
-    #[deserr(default)]
-    #[schemars(required, regex(pattern = values::ABSOLUTE_PATH))]
-    pub path: Option<String>,
 }
 
 /// One AssumeRole.

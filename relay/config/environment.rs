@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use deserr::ValuePointerRef;
 
 use super::document::{
-    AccessDocument, AdminDocument, AuthDocument, Document, EndpointDocument, EnvironmentDocument,
-    FileDocument, HopDocument, KubernetesDocument, Named, ProfileDocument, SourceDocument,
-    VaultDocument, VaultSourceDocument,
+    AccessDocument, AdminDocument, AuthDocument, AutoDocument, ContainerDocument, Document,
+    EndpointDocument, EnvironmentDocument, FileDocument, HopDocument, ImdsDocument,
+    KubernetesDocument, Named, ProfileDocument, SharedProfileDocument, SourceDocument,
+    VaultDocument, VaultSourceDocument, WebIdentityDocument,
 };
-use super::mistakes::{Mistakes, Place, Step, path, unknown};
+use super::mistakes::{Mistakes, Place, Step, path, shape, unknown};
 
 const PREFIX: &str = "CREDENTIAL_RELAY_";
 
@@ -22,6 +23,7 @@ const SESSION_NAME: &str = "CREDENTIAL_RELAY_SESSION_NAME";
 const EXTERNAL_ID: &str = "CREDENTIAL_RELAY_EXTERNAL_ID";
 const DURATION: &str = "CREDENTIAL_RELAY_DURATION";
 const TOKEN_FILE: &str = "CREDENTIAL_RELAY_TOKEN_FILE";
+const SOURCE: &str = "CREDENTIAL_RELAY_SOURCE";
 const SOURCE_FILE: &str = "CREDENTIAL_RELAY_SOURCE_FILE";
 const LISTEN: &str = "CREDENTIAL_RELAY_LISTEN";
 const ADMIN_LISTEN: &str = "CREDENTIAL_RELAY_ADMIN_LISTEN";
@@ -35,13 +37,14 @@ const VAULT_TTL: &str = "CREDENTIAL_RELAY_VAULT_TTL";
 pub(super) const NATIVE_SIDECAR: &str = "CREDENTIAL_RELAY_NATIVE_SIDECAR";
 
 /// The variables that stand in for a file.
-pub const CONFIGURATION: [&str; 15] = [
+pub const CONFIGURATION: [&str; 16] = [
     PROFILE,
     ROLE_ARN,
     SESSION_NAME,
     EXTERNAL_ID,
     DURATION,
     TOKEN_FILE,
+    SOURCE,
     SOURCE_FILE,
     LISTEN,
     ADMIN_LISTEN,
@@ -65,7 +68,7 @@ pub const PROCESS: [&str; 5] = [
 
 /// The variables of AWS's SDKs, of Vault's clients and of the Downward API that the configuration
 /// honours.
-pub const HONOURED: [&str; 18] = [
+pub const HONOURED: [&str; 30] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL_STS",
@@ -73,7 +76,19 @@ pub const HONOURED: [&str; 18] = [
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_CA_BUNDLE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "VAULT_ADDR",
     "VAULT_NAMESPACE",
     "VAULT_CACERT",
@@ -85,6 +100,10 @@ pub const HONOURED: [&str; 18] = [
     "POD_NAMESPACE",
     "POD_SERVICE_ACCOUNT",
 ];
+
+/// Variables that hold secrets, of which the configuration asks alone whether they are set.
+const SECRETS: [&str; 3] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
 /// The environment, as far as the configuration asks for it; keys that stand beside are not kept.
 #[derive(Clone, Debug, Default)]
@@ -110,10 +129,14 @@ impl Environment {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let asked_for = |(name, _): &(String, String)| {
-            name.starts_with(PREFIX) || HONOURED.contains(&name.as_str())
+        let kept = |(name, value): (String, String)| match name.as_str() {
+            secret if SECRETS.contains(&secret) => {
+                Some((name, if value.is_empty() { value } else { "set".to_owned() }))
+            }
+            asked if asked.starts_with(PREFIX) || HONOURED.contains(&asked) => Some((name, value)),
+            _ => None,
         };
-        Self(variables.filter(asked_for).collect())
+        Self(variables.filter_map(kept).collect())
     }
 }
 
@@ -179,7 +202,7 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
     let text = |name| environment.get(name).map(str::to_owned);
     let name = environment.get(PROFILE).unwrap_or("default");
     let chain = chain(environment);
-    let origins = origins(name, chain.len());
+    let origins = origins(name, chain.len(), environment.get(SOURCE).is_some());
     let file = text(SOURCE_FILE).map(|path| FileDocument { path: Some(path) });
     let vault = text(VAULT_ROLE).map(|role| VaultSourceDocument {
         role: Some(role),
@@ -198,12 +221,12 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
         }),
         ..VaultDocument::default()
     });
+    let source = match (file, vault) {
+        (None, None) => named_source(environment.get(SOURCE).unwrap_or("environment"))?,
+        (file, vault) => SourceDocument { file, vault, ..SourceDocument::default() },
+    };
     let profile = ProfileDocument {
-        source: Some(SourceDocument {
-            environment: (file.is_none() && vault.is_none()).then_some(EnvironmentDocument {}),
-            file,
-            vault,
-        }),
+        source: Some(source),
         chain: Some(chain.into_iter().map(Some).collect()),
         access: Some(AccessDocument { token_file: text(TOKEN_FILE) }),
         ..ProfileDocument::default()
@@ -218,23 +241,54 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
     Ok((document, origins))
 }
 
+/// The sources that need nothing beside the SDKs' own variables.
+fn named_source(name: &str) -> Result<SourceDocument, Mistakes> {
+    let mut source = SourceDocument::default();
+    match name {
+        "environment" => source.environment = Some(EnvironmentDocument {}),
+        "web_identity" => source.web_identity = Some(WebIdentityDocument::default()),
+        "container" => source.container = Some(ContainerDocument::default()),
+        "imds" => source.imds = Some(ImdsDocument::default()),
+        "profile" => source.profile = Some(SharedProfileDocument::default()),
+        "auto" => source.auto = Some(AutoDocument {}),
+        other => {
+            let what = format!(
+                "{}; environment, web_identity, container, imds, profile or auto was expected, all others need a file",
+                shape(other)
+            );
+            let mut mistakes = Mistakes::default();
+            mistakes.add(Place::variable(SOURCE), what);
+            return Err(mistakes);
+        }
+    }
+    Ok(source)
+}
+
 /// Some variables say something only beside others.
 fn check_company(environment: &Environment) -> Result<(), Mistakes> {
     let there = |name: &str| environment.get(name).is_some();
     let mut mistakes = Mistakes::default();
-    if !there(VAULT_ROLE) && !there(ROLE_ARN) {
+    let base = environment.get(SOURCE).is_some_and(|name| name != "environment");
+    if !there(VAULT_ROLE) && !there(ROLE_ARN) && !base {
         let why = if CONFIGURATION.into_iter().any(there) {
             "missing; without a file it is the role to assume, or several with commas between, and only \
-             CREDENTIAL_RELAY_VAULT_ROLE makes it optional"
+             CREDENTIAL_RELAY_VAULT_ROLE or CREDENTIAL_RELAY_SOURCE makes it optional"
         } else {
             "there is neither a file (--config or CREDENTIAL_RELAY_CONFIG) nor this variable with the role to \
-             assume, nor CREDENTIAL_RELAY_VAULT_ROLE with a role of Vault's"
+             assume, nor CREDENTIAL_RELAY_VAULT_ROLE with a role of Vault's, nor CREDENTIAL_RELAY_SOURCE with a \
+             source that is a role's session by itself"
         };
         mistakes.add(Place::variable(ROLE_ARN), why);
     } else if !there(ROLE_ARN) {
         for name in [SESSION_NAME, EXTERNAL_ID, DURATION].into_iter().filter(|name| there(name)) {
             let what = "it is about a role to assume, and there is none: set CREDENTIAL_RELAY_ROLE_ARN, or unset it";
             mistakes.add(Place::variable(name), what);
+        }
+    }
+    for other in [SOURCE_FILE, VAULT_ROLE].into_iter().filter(|name| there(name)) {
+        if there(SOURCE) {
+            let what = format!("{other} says another source; keep one");
+            mistakes.add(Place::variable(SOURCE), what);
         }
     }
     if !there(VAULT_ROLE) {
@@ -264,7 +318,7 @@ fn chain(environment: &Environment) -> Vec<HopDocument> {
     chain
 }
 
-fn origins(profile: &str, hops: usize) -> Origins {
+fn origins(profile: &str, hops: usize, named: bool) -> Origins {
     let mut origins = Origins::default();
     let root = ValuePointerRef::Origin;
     origins.note(root.push_key("endpoint"), LISTEN);
@@ -281,7 +335,7 @@ fn origins(profile: &str, hops: usize) -> Origins {
     let profile = profiles.push_key(profile);
     origins.note(profile, PROFILE);
     let source = profile.push_key("source");
-    origins.note(source, SOURCE_FILE);
+    origins.note(source, if named { SOURCE } else { SOURCE_FILE });
     let vault = source.push_key("vault");
     origins.note(vault, VAULT_ROLE);
     origins.note(vault.push_key("mount"), VAULT_MOUNT);

@@ -5,6 +5,8 @@ mod hop;
 mod keys;
 mod login;
 mod profile;
+mod role;
+mod source;
 mod sts;
 mod vault;
 
@@ -27,6 +29,7 @@ pub(super) const ADMIN_SOCKET: &str = "/run/credential-relay/admin.sock";
 /// A pod has a few containers with a few connections each; a connection takes about 8 KiB.
 pub(super) const MAX_CONNECTIONS: u64 = 512;
 pub(super) use login::SERVICE_ACCOUNT_TOKEN;
+pub(super) use source::PROCESS_TIMEOUT;
 pub(super) use vault::{PROPAGATION_SETTLE, PROPAGATION_SUCCESSES, VAULT_TIMEOUT};
 
 /// A Unix socket's path has 107 bytes at most (unix(7)), and the relay binds it in a folder of its
@@ -50,7 +53,8 @@ pub(super) fn resolve(
     mistakes: Mistakes,
 ) -> Result<Config, Mistakes> {
     let warnings = Mistakes::default();
-    let mut resolver = Resolver { environment, mistakes, warnings, files: Vec::new() };
+    let (files, listen) = (Vec::new(), None);
+    let mut resolver = Resolver { environment, mistakes, warnings, files, listen };
     let config = resolver.config(document);
     let Resolver { mistakes, warnings, .. } = resolver;
     match config {
@@ -68,6 +72,8 @@ struct Resolver<'a> {
     warnings: Mistakes,
     /// The files that the relay reads, and where each is set.
     files: Vec<(Place, PathBuf)>,
+    /// Where the endpoint listens, once that was read.
+    listen: Option<SocketAddr>,
 }
 
 impl Resolver<'_> {
@@ -77,6 +83,7 @@ impl Resolver<'_> {
         if let (Some(endpoint), Some(admin)) = (&endpoint, &admin) {
             self.check_listeners(endpoint, admin);
         }
+        self.listen = endpoint.as_ref().map(|endpoint| endpoint.listen);
         let defaults = self.sts_defaults(document);
         let vault = self.vault_defaults(document, &defaults);
         let leases_at_end = self.leases_at_end(document);
@@ -337,18 +344,11 @@ impl Resolver<'_> {
     fn warn_of_loop(&mut self, endpoint: &Endpoint) {
         const VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
         let uri = self.environment.get(VARIABLE).and_then(|uri| uri.parse().ok());
-        if uri.is_some_and(|uri| leads_to(&uri, endpoint.listen)) {
+        if uri.is_some_and(|uri| source::leads_to(&uri, endpoint.listen)) {
             let what = "it leads to the relay itself; set it for the application's container alone";
             self.warnings.add(Place::variable(VARIABLE), what);
         }
     }
-}
-
-fn leads_to(uri: &hyper::Uri, listen: SocketAddr) -> bool {
-    let host = uri.host().unwrap_or_default();
-    let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    let here = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback() || ip == listen.ip());
-    here && uri.port_u16() == Some(listen.port())
 }
 
 /// What may be absent but not wrong: the outer None is absence, the inner one a mistake.

@@ -27,6 +27,11 @@ pub(super) const POLICY_ARN: &str =
 pub(super) const SESSION_NAME_TEMPLATE: &str =
     r"^([A-Za-z0-9_+=,.@-]|\{(pod|namespace|service_account|profile)\})+$";
 pub(super) const EXTERNAL_ID: &str = "^[A-Za-z0-9_+=,.@:/-]+$";
+pub(super) const CONTAINER_URI: &str = r"^https?://[^@#\s]+$";
+pub(super) const TRUST_ANCHOR_ARN: &str =
+    "^arn:aws(-cn|-us-gov)?:rolesanywhere:[a-z0-9-]+:[0-9]{12}:trust-anchor/[0-9A-Fa-f-]+$";
+pub(super) const ANYWHERE_PROFILE_ARN: &str =
+    "^arn:aws(-cn|-us-gov)?:rolesanywhere:[a-z0-9-]+:[0-9]{12}:profile/[0-9A-Fa-f-]+$";
 pub(super) const DURATION: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 pub(super) const VAULT_NAME: &str = "^[A-Za-z0-9_.@+=,-]{1,512}$";
 pub(super) const VAULT_PATH: &str = "^/*[A-Za-z0-9_.@+=,-]+(/[A-Za-z0-9_.@+=,-]+)*/*$";
@@ -65,9 +70,11 @@ macro_rules! text {
 }
 
 mod policy;
+mod source;
 mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
+pub use source::{ContainerUri, RolesAnywhereArn, is_local};
 pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 
 /// A profile's name: it stands in a URL path, a metric label and a file path.
@@ -187,12 +194,12 @@ pub(super) fn within(
     }
 }
 
-/// Where STS is asked in the place of a region's own endpoint: an absolute http or https URL.
+/// Where an upstream is asked in the place of its own endpoint: an absolute http or https URL.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct StsEndpoint(Box<str>);
-text!(StsEndpoint);
+pub struct UpstreamUrl(Box<str>);
+text!(UpstreamUrl);
 
-impl StsEndpoint {
+impl UpstreamUrl {
     /// Whether it is spoken to without TLS.
     pub fn is_plain(&self) -> bool {
         self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
@@ -205,7 +212,7 @@ impl StsEndpoint {
     }
 }
 
-impl FromStr for StsEndpoint {
+impl FromStr for UpstreamUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -476,7 +483,7 @@ mod tests {
             ("http://localstack:4566", false),
             ("http://localhost.example.com", false),
         ] {
-            assert_eq!(text.parse::<StsEndpoint>().map(|e| e.is_private()), Ok(private), "{text}");
+            assert_eq!(text.parse::<UpstreamUrl>().map(|e| e.is_private()), Ok(private), "{text}");
         }
         for text in [
             "",
@@ -492,7 +499,7 @@ mod tests {
             "https:///x",
             "//x",
         ] {
-            assert!(text.parse::<StsEndpoint>().is_err(), "{text}");
+            assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
     }
 

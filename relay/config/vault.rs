@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::values::{
-    Region, SessionName, StsEndpoint, VaultAddress, VaultName, VaultNamespace, VaultPath,
+    Region, SessionName, UpstreamUrl, VaultAddress, VaultName, VaultNamespace, VaultPath,
 };
 use super::{Source, Tls};
 use crate::arn::RoleArn;
@@ -139,7 +139,7 @@ pub enum Login {
         /// The region whose STS Vault asks.
         region: Region,
         /// In the place of the region's endpoint.
-        endpoint: Option<StsEndpoint>,
+        endpoint: Option<UpstreamUrl>,
         /// Whose identity it is; never a Vault.
         credentials: Box<Source>,
     },

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::clock::Clock;
-use crate::config::vault::{Login, Vault, VaultRole, VaultSource};
+use crate::config::vault::{Vault, VaultRole, VaultSource};
 use crate::metrics::ProfileMetrics;
 use crate::sources::Source;
 use crate::transport::{Security, TlsError, Transports};
@@ -49,8 +49,7 @@ impl Vaults {
         Self { transports, clock, sessions: Vec::new(), leases: Leases::default() }
     }
 
-    /// The source of one profile. `ambient` gives what its login takes from the relay's
-    /// surroundings.
+    /// The source of one profile. `ambient` is what its login takes from the relay's surroundings.
     ///
     /// # Errors
     /// If a file of the TLS settings cannot be used.
@@ -58,7 +57,7 @@ impl Vaults {
         &mut self,
         settings: &VaultSource,
         used: Use,
-        ambient: impl FnOnce(&Login) -> Ambient,
+        ambient: Ambient,
         metrics: ProfileMetrics,
     ) -> Result<Box<dyn Source>, TlsError> {
         let reader = Reader {
@@ -88,11 +87,7 @@ impl Vaults {
     }
 
     /// The session for these settings; one that exists is shared.
-    fn session(
-        &mut self,
-        settings: &Arc<Vault>,
-        ambient: impl FnOnce(&Login) -> Ambient,
-    ) -> Result<Session, TlsError> {
+    fn session(&mut self, settings: &Arc<Vault>, ambient: Ambient) -> Result<Session, TlsError> {
         if let Some((_, shared)) = self.sessions.iter().find(|(known, _)| known == settings) {
             return Ok(shared.clone());
         }
@@ -101,7 +96,6 @@ impl Vaults {
             false => Security::Tls(settings.tls.clone()),
         };
         let client = Client::new(self.transports.get(security)?, Arc::clone(settings));
-        let ambient = ambient(&settings.login);
         let session = Session::new(client, self.clock.clone(), ambient);
         self.sessions.push((Arc::clone(settings), session.clone()));
         Ok(session)

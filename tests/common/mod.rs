@@ -183,7 +183,7 @@ impl World {
     pub(crate) fn source(&self, chain: &str) -> Box<dyn Source> {
         let config = self.config(chain);
         let (name, profile) = config.profiles.first_key_value().unwrap();
-        Workshop::new(self.clock.clone(), self.metrics.clone()).source(name, profile).unwrap()
+        Workshop::new(self.clock.clone(), self.metrics.clone(), &[]).source(name, profile).unwrap()
     }
 
     /// The roles that were assumed so far, in order, by their names.

@@ -3,7 +3,9 @@
 use deserr::Deserr;
 use schemars::JsonSchema;
 
-use super::{EnvironmentDocument, FileDocument};
+use super::{
+    ContainerDocument, EnvironmentDocument, FileDocument, ImdsDocument, WebIdentityDocument,
+};
 use crate::config::mistakes::Mistakes;
 use crate::config::resolve;
 use crate::config::values;
@@ -255,6 +257,15 @@ pub struct IdentityDocument {
     /// A file in the JSON form of a credential_process, read at each login.
     #[deserr(default)]
     pub file: Option<FileDocument>,
+    /// A role for the token of an OIDC issuer: IRSA. Written as a profile's source is.
+    #[deserr(default)]
+    pub web_identity: Option<WebIdentityDocument>,
+    /// A container credentials endpoint: EKS Pod Identity. Written as a profile's source is.
+    #[deserr(default)]
+    pub container: Option<ContainerDocument>,
+    /// The instance's role. Written as a profile's source is.
+    #[deserr(default)]
+    pub imds: Option<ImdsDocument>,
 }
 
 /// The client certificate.

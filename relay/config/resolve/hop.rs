@@ -12,7 +12,7 @@ use super::sts::Defaults;
 use crate::arn::{Partition, RoleArn};
 use crate::config::Hop;
 use crate::config::document::{HopDocument, PolicyValue, ProfileDocument};
-use crate::config::mistakes::{shape, told};
+use crate::config::mistakes::{Place, shape, told};
 use crate::config::template::{Pod, Template};
 use crate::config::values::{self, PolicyArn, PolicyDocument, SessionName, Tag};
 use crate::config::vault::CredentialType;
@@ -25,7 +25,7 @@ const MOST_POLICY_ARNS: usize = 10;
 /// Below this an answer cannot always have 25 minutes left (endpoint-contract section 5).
 const SHORT: Duration = Duration::from_secs(50 * 60);
 
-const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
+pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
 
 /// What the hops of a chain share.
 struct Chain<'a> {
@@ -57,7 +57,8 @@ impl Resolver<'_> {
             );
         }
         // A role session's AssumeRole is role chaining.
-        let of_session = base == Base::Session(CredentialType::AssumedRole);
+        let of_session =
+            matches!(base, Base::RoleSession | Base::Session(CredentialType::AssumedRole));
         // Every hop is checked before the first that is wrong ends it.
         let hops: Vec<Option<Hop>> = hops
             .map(|(number, given)| {
@@ -76,13 +77,15 @@ impl Resolver<'_> {
     ) -> Option<Hop> {
         let sts = self.sts_of(&given.into(), at, chain.sts);
         let role_arn = self.role_arn(given, at);
-        let session_name = self.session_name(given, at, &chain.pod);
+        let session_name = given.session_name.as_deref();
+        let session_name = self.session_name(session_name, at.push_key("session_name"), &chain.pod);
         let external_id = self.external_id(given, at);
         let duration = self.duration(given, at, chained);
         let tags = self.tags(given, at, chain);
         let source_identity = self.source_identity(given, at, chain);
-        let policy = self.policy(given, at);
-        let policy_arns = self.policy_arns(given, at);
+        let policy = given.policy.as_ref();
+        let policy = policy.and_then(|policy| self.policy(policy, at.push_key("policy")));
+        let policy_arns = self.policy_arns(given.policy_arns.as_ref(), at.push_key("policy_arns"));
         let (role_arn, sts) = (role_arn?, sts?);
         let region = sts.region.partition();
         self.check_partition(at.push_key("role_arn"), role_arn.partition(), region);
@@ -116,7 +119,7 @@ impl Resolver<'_> {
 
     pub(super) fn check_partition(
         &mut self,
-        at: ValuePointerRef<'_>,
+        at: impl Into<Place>,
         found: Partition,
         region: Partition,
     ) {
@@ -130,14 +133,13 @@ impl Resolver<'_> {
         }
     }
 
-    fn session_name(
+    pub(super) fn session_name(
         &mut self,
-        given: &HopDocument,
+        given: Option<&str>,
         at: ValuePointerRef<'_>,
         pod: &Pod<'_>,
     ) -> Option<SessionName> {
-        let at = at.push_key("session_name");
-        match &given.session_name {
+        match given {
             Some(text) => {
                 self.read(text, at, |text| text.parse::<Template>()?.fill_session_name(pod))
             }
@@ -277,9 +279,12 @@ impl Resolver<'_> {
         Some(identity)
     }
 
-    fn policy(&mut self, given: &HopDocument, at: ValuePointerRef<'_>) -> Option<PolicyDocument> {
-        let at = at.push_key("policy");
-        match given.policy.as_ref()? {
+    pub(super) fn policy(
+        &mut self,
+        given: &PolicyValue,
+        at: ValuePointerRef<'_>,
+    ) -> Option<PolicyDocument> {
+        match given {
             PolicyValue::Text(text) => self.read(text, at, PolicyDocument::from_str),
             PolicyValue::Mapping(mapping) => match PolicyDocument::of_mapping(mapping) {
                 Ok(policy) => Some(policy),
@@ -292,9 +297,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn policy_arns(&mut self, given: &HopDocument, at: ValuePointerRef<'_>) -> Vec<PolicyArn> {
-        let at = at.push_key("policy_arns");
-        let items = self.items(given.policy_arns.as_ref(), at);
+    pub(super) fn policy_arns(
+        &mut self,
+        given: Option<&Vec<Option<String>>>,
+        at: ValuePointerRef<'_>,
+    ) -> Vec<PolicyArn> {
+        let items = self.items(given, at);
         if items.len() > MOST_POLICY_ARNS {
             let what = format!("a list of {}; {MOST_POLICY_ARNS} policies at most", items.len());
             self.mistakes.add(at, what);

@@ -20,8 +20,10 @@ const DEFAULT_EXCHANGE: Duration = Duration::from_secs(12 * 3600);
 pub(super) enum Base {
     /// Long-lived keys, in words.
     Keys(&'static str),
-    /// A session.
+    /// A session that Vault made.
     Session(CredentialType),
+    /// A role's session.
+    RoleSession,
     /// Either, or the source is wrong: what comes is seen when it comes.
     Either,
 }
@@ -31,17 +33,22 @@ impl Base {
         let Some(source) = &given.source else {
             return Self::Either;
         };
-        match (&source.environment, &source.file, &source.vault) {
-            (Some(_), None, None) => Self::Keys("the keys of the environment"),
-            (None, None, Some(vault)) if vault.static_role.is_some() => {
+        let role_session = source.web_identity.is_some()
+            || source.container.is_some()
+            || source.imds.is_some()
+            || source.roles_anywhere.is_some();
+        match (&source.environment, &source.vault) {
+            (Some(_), None) => Self::Keys("the keys of the environment"),
+            (None, Some(vault)) if vault.static_role.is_some() => {
                 Self::Keys("the keys of a static role")
             }
-            (None, None, Some(vault)) => match vault.credential_type.map(CredentialType::from) {
+            (None, Some(vault)) => match vault.credential_type.map(CredentialType::from) {
                 None => Self::Either,
                 Some(CredentialType::IamUser) => Self::Keys("the keys of an iam_user role"),
                 Some(session) => Self::Session(session),
             },
-            // A file may hold a session with its expiry.
+            (None, None) if role_session => Self::RoleSession,
+            // A file may hold a session with its expiry, and so may all others.
             _ => Self::Either,
         }
     }
@@ -143,6 +150,7 @@ fn needless(given: &ProfileDocument, base: Base) -> Option<&'static str> {
         Base::Session(_) => {
             Some("a role of this credential_type gives sessions, never a user's keys")
         }
+        Base::RoleSession => Some("this source gives sessions, never a user's keys"),
         Base::Keys(_) | Base::Either => None,
     }
 }

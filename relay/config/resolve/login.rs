@@ -10,7 +10,8 @@ use crate::config::Source;
 use crate::config::document::{
     AppRoleDocument, AuthDocument, AwsDocument, KubernetesDocument, WrappedDocument,
 };
-use crate::config::values::{self, Region, StsEndpoint, VaultName, VaultNamespace, VaultPath};
+use crate::config::template::Pod;
+use crate::config::values::{self, Region, UpstreamUrl, VaultName, VaultNamespace, VaultPath};
 use crate::config::vault::{Login, RoleId, SecretId};
 
 /// Where Kubernetes puts a pod's own token, whose audience is the API server.
@@ -222,8 +223,8 @@ impl Resolver<'_> {
         // The relay sends nothing there: Vault does.
         let endpoint = given.endpoint.as_deref();
         let endpoint =
-            endpoint.map(|text| self.read(text, at.push_key("endpoint"), StsEndpoint::from_str));
-        let credentials = self.identity(given, at.push_key("source"));
+            endpoint.map(|text| self.read(text, at.push_key("endpoint"), UpstreamUrl::from_str));
+        let credentials = self.identity(given, at.push_key("source"), sts);
         Some(Login::Aws {
             mount: mount?,
             role: role?,
@@ -234,14 +235,38 @@ impl Resolver<'_> {
         })
     }
 
-    fn identity(&mut self, given: &AwsDocument, at: ValuePointerRef<'_>) -> Option<Source> {
+    fn identity(
+        &mut self,
+        given: &AwsDocument,
+        at: ValuePointerRef<'_>,
+        sts: &sts::Defaults,
+    ) -> Option<Source> {
+        const CHOICE: &str = "write one of `environment: {}`, `file: { path: … }`, `web_identity: {}`, \
+                              `container: {}` and `imds: {}`";
         let Some(given) = &given.source else {
             return Some(Source::Environment);
         };
-        let there = [("environment", given.environment.is_some()), ("file", given.file.is_some())];
-        let one = self.one_of(&there, at, "write one of `environment: {}` and `file: { path: … }`");
-        let file = given.file.as_ref().map(|file| self.source_file(file, at.push_key("file")));
+        let there = [
+            ("environment", given.environment.is_some()),
+            ("file", given.file.is_some()),
+            ("web_identity", given.web_identity.is_some()),
+            ("container", given.container.is_some()),
+            ("imds", given.imds.is_some()),
+        ];
+        let one = self.one_of(&there, at, CHOICE);
+        // One login may serve several profiles.
+        let pod = Pod::of(self.environment, "vault");
+        let found = [
+            given.environment.as_ref().map(|_| Some(Source::Environment)),
+            given.file.as_ref().map(|given| self.source_file(given, at.push_key("file"))),
+            given
+                .web_identity
+                .as_ref()
+                .map(|given| self.web_identity(given, at.push_key("web_identity"), &pod, sts)),
+            given.container.as_ref().map(|given| self.container(given, at.push_key("container"))),
+            given.imds.as_ref().map(|given| self.imds(given, at.push_key("imds"))),
+        ];
         one?;
-        file.unwrap_or(Some(Source::Environment))
+        found.into_iter().flatten().next()?
     }
 }

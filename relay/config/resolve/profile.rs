@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use deserr::ValuePointerRef;
 
 use super::{ROOT, Resolver, keys, sts, vault};
-use crate::config::document::{Document, FileDocument, ProfileDocument};
+use crate::config::document::{Document, ProfileDocument};
 use crate::config::template::Pod;
 use crate::config::values::{self, ProfileName};
 use crate::config::vault::VaultRole;
@@ -58,7 +58,7 @@ impl Resolver<'_> {
     ) -> Option<Profile> {
         let shown = name.map_or("default", ProfileName::as_str);
         let pod = Pod::of(self.environment, shown);
-        let source = self.source(given, at.push_key("source"), &pod, vault);
+        let source = self.source(given.source.as_ref(), at.push_key("source"), &pod, sts, vault);
         let chain = self.chain(&pod, given, at.push_key("chain"), sts);
         let long_lived_keys = self.long_lived_keys(given, at, sts);
         let text = given.access.as_ref().and_then(|access| access.token_file.as_deref());
@@ -84,56 +84,25 @@ impl Resolver<'_> {
         })
     }
 
-    fn source(
-        &mut self,
-        given: &ProfileDocument,
-        at: ValuePointerRef<'_>,
-        pod: &Pod<'_>,
-        defaults: &vault::Defaults<'_>,
-    ) -> Option<Source> {
-        const CHOICE: &str =
-            "write one of `environment: {}`, `file: { path: … }` and `vault: { role: … }`";
-        let Some(given) = &given.source else {
-            self.missing(at, &format!("missing; {CHOICE}"));
-            return None;
-        };
-        let there = [
-            ("environment", given.environment.is_some()),
-            ("file", given.file.is_some()),
-            ("vault", given.vault.is_some()),
-        ];
-        let one = self.one_of(&there, at, CHOICE);
-        // Each is checked even where there are several.
-        let file = given.file.as_ref().map(|file| self.source_file(file, at.push_key("file")));
-        let vault = given.vault.as_ref();
-        let vault =
-            vault.map(|given| self.vault_source(given, at.push_key("vault"), pod, defaults));
-        one?;
-        match (file, vault) {
-            (Some(file), _) => file,
-            (None, Some(vault)) => vault.map(Source::Vault),
-            (None, None) => Some(Source::Environment),
-        }
-    }
-
-    pub(super) fn source_file(
-        &mut self,
-        given: &FileDocument,
-        at: ValuePointerRef<'_>,
-    ) -> Option<Source> {
-        let what = "the path of the file with the keys";
-        let path = self.needed_file(given.path.as_deref(), at.push_key("path"), what)?;
-        Some(Source::File { path })
-    }
-
     /// What a role's session gives is of one partition, and so is the first hop.
     fn check_source_partition(&mut self, source: &Source, chain: &[Hop], at: ValuePointerRef<'_>) {
-        let Source::Vault(source) = source else { return };
-        let VaultRole::Dynamic { role_arn: Some(arn), .. } = &source.role else { return };
-        if let Some(first) = chain.first() {
-            let at = at.push_key("vault");
-            let region = first.sts.region.partition();
-            self.check_partition(at.push_key("role_arn"), arn.partition(), region);
-        }
+        let Some(first) = chain.first() else { return };
+        let (kind, partition) = match source {
+            Source::Vault(source) => match &source.role {
+                VaultRole::Dynamic { role_arn: Some(arn), .. } => ("vault", arn.partition()),
+                VaultRole::Dynamic { .. } | VaultRole::Static { .. } => return,
+            },
+            Source::WebIdentity(source) => ("web_identity", source.role_arn.partition()),
+            Source::RolesAnywhere(source) => ("roles_anywhere", source.role_arn.partition()),
+            Source::Environment
+            | Source::File { .. }
+            | Source::Container(_)
+            | Source::Imds(_)
+            | Source::Profile(_)
+            | Source::Process(_)
+            | Source::Auto(_) => return,
+        };
+        let at = at.push_key(kind);
+        self.check_partition(at.push_key("role_arn"), partition, first.sts.region.partition());
     }
 }

@@ -7,15 +7,18 @@ use deserr::ValuePointerRef;
 
 use super::{ROOT, Resolver, keys};
 use crate::config::Sts;
-use crate::config::document::{Document, GetSessionTokenDocument, HopDocument, StsDocument};
+use crate::config::document::{
+    Document, GetSessionTokenDocument, HopDocument, StsDocument, WebIdentityDocument,
+};
+use crate::config::environment::Environment;
 use crate::config::mistakes::Place;
-use crate::config::values::{self, Region, StsEndpoint};
+use crate::config::values::{self, Region, UpstreamUrl};
 
 /// What every hop asks, unless it says otherwise.
 #[derive(Debug)]
 pub(super) struct Defaults {
     region: Option<Region>,
-    endpoint: Option<StsEndpoint>,
+    endpoint: Option<UpstreamUrl>,
     allow_insecure: bool,
     fips: bool,
     dual_stack: bool,
@@ -32,6 +35,11 @@ impl Defaults {
             dual_stack: self.dual_stack,
             ca_cert: self.ca_cert.clone(),
         })
+    }
+
+    /// The roots alone.
+    pub(super) fn ca_cert(&self) -> Option<&PathBuf> {
+        self.ca_cert.as_ref()
     }
 
     /// The region alone.
@@ -73,6 +81,18 @@ impl<'d> From<&'d GetSessionTokenDocument> for Overrides<'d> {
     }
 }
 
+impl<'d> From<&'d WebIdentityDocument> for Overrides<'d> {
+    fn from(given: &'d WebIdentityDocument) -> Self {
+        Self {
+            region: given.region.as_deref(),
+            endpoint: given.endpoint.as_deref(),
+            fips: given.fips,
+            dual_stack: given.dual_stack,
+            ca_cert: given.ca_cert.as_deref(),
+        }
+    }
+}
+
 /// What asks STS, and what to say where no region is there for it.
 struct Askers {
     any: bool,
@@ -80,15 +100,28 @@ struct Askers {
 }
 
 impl Askers {
-    fn of(document: &Document) -> Self {
+    fn of(document: &Document, environment: &Environment) -> Self {
         let profiles = || document.profiles.iter().flat_map(|named| named.0.values());
         let hops = || profiles().flat_map(|profile| profile.chain.iter().flatten().flatten());
         let exchanges = || profiles().filter_map(|profile| profile.get_session_token.as_ref());
         let logins = document.vault.iter().filter_map(|vault| vault.auth.as_ref());
         let own = profiles().filter_map(|profile| profile.source.as_ref()?.vault.as_ref());
         let logins = logins.chain(own.filter_map(|vault| vault.auth.as_ref()));
-        let mut login = logins.filter_map(|auth| auth.aws.as_ref());
+        let login: Vec<_> = logins.filter_map(|auth| auth.aws.as_ref()).collect();
+        let identities =
+            login.iter().filter_map(|login| login.source.as_ref()?.web_identity.as_ref());
+        let sources = || profiles().filter_map(|profile| profile.source.as_ref());
+        let web_identities: Vec<_> =
+            sources().filter_map(|source| source.web_identity.as_ref()).chain(identities).collect();
+        let auto = sources().any(|source| source.auto.is_some())
+            && environment.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_some();
+        let anywhere = sources().any(|source| source.roles_anywhere.is_some());
         let without_region = [
+            (
+                auto || web_identities.iter().any(|source| source.region.is_none()),
+                "missing; AssumeRoleWithWebIdentity asks the STS of a region: set sts.region, the region of \
+                 web_identity, or AWS_REGION",
+            ),
             (
                 hops().any(|hop| hop.region.is_none()),
                 "missing; a hop asks the STS of a region: set sts.region, the region of the hop, or AWS_REGION",
@@ -104,14 +137,17 @@ impl Askers {
                  set sts.region or AWS_REGION, or turn that off with `vault.propagation.successes: 0`",
             ),
             (
-                login.any(|login| login.region.is_none()),
+                login.iter().any(|login| login.region.is_none()),
                 "missing; Vault's login with aws is signed for a region: set sts.region, the region of the \
                  login, or AWS_REGION",
             ),
         ];
         let without_region: Vec<_> =
             without_region.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
-        let any = hops().next().is_some() || exchanges().next().is_some();
+        let any = hops().next().is_some()
+            || exchanges().next().is_some()
+            || !web_identities.is_empty()
+            || anywhere;
         Self { any: any || !without_region.is_empty(), without_region }
     }
 }
@@ -121,7 +157,7 @@ impl Resolver<'_> {
         let at = ROOT.push_key("sts");
         let nothing = StsDocument::default();
         let given = document.sts.as_ref().unwrap_or(&nothing);
-        let askers = Askers::of(document);
+        let askers = Askers::of(document, self.environment);
         let asked = askers.any;
         let region = self.value(
             (given.region.as_deref(), at.push_key("region")),
@@ -133,7 +169,7 @@ impl Resolver<'_> {
             (given.endpoint.as_deref(), at.push_key("endpoint")),
             &["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"],
             asked,
-            StsEndpoint::from_str,
+            UpstreamUrl::from_str,
         );
         let ca_cert = self.value(
             (given.ca_cert.as_deref(), at.push_key("ca_cert")),
@@ -186,7 +222,7 @@ impl Resolver<'_> {
             None => defaults.region.clone(),
         };
         let own = given.endpoint;
-        let own = own.map(|text| self.read(text, at.push_key("endpoint"), StsEndpoint::from_str));
+        let own = own.map(|text| self.read(text, at.push_key("endpoint"), UpstreamUrl::from_str));
         if let Some(Some(endpoint)) = &own {
             let place = at.push_key("endpoint").into();
             self.check_private(endpoint.is_private(), "sts", defaults.allow_insecure, place);

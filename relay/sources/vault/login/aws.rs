@@ -13,7 +13,7 @@ use vaultrs::api::auth::aws::requests::IamLoginRequest;
 use super::super::errors::fail;
 use crate::arn::Partition;
 use crate::clock::Timestamp;
-use crate::config::values::{Region, StsEndpoint};
+use crate::config::values::{Region, UpstreamUrl};
 use crate::credential::{Credential, Session};
 use crate::failure::{Cause, Failure};
 
@@ -23,7 +23,7 @@ const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// Where the signed request is meant to go.
 pub(super) struct Target<'a> {
     pub(super) region: &'a Region,
-    pub(super) endpoint: Option<&'a StsEndpoint>,
+    pub(super) endpoint: Option<&'a UpstreamUrl>,
     pub(super) server_id: Option<&'a str>,
 }
 

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use super::client::{Clients, Shared};
-use super::session::Issued;
 use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::credential::{AccessKeyId, Credential, Lifetime, Principal, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
+use crate::sts::{Clients, Issued, Shared};
 use crate::transport::TlsError;
 
 const OPERATION: &str = "GetSessionToken";
@@ -60,7 +59,7 @@ impl Exchange {
         let asked =
             keys.remaining(clock.now()).map_or(self.duration, |left| left.min(self.duration));
         let seconds = i32::try_from(asked.max(SHORTEST).as_secs()).unwrap_or(i32::MAX);
-        let call = self.sts.client.get_session_token().duration_seconds(seconds).customize();
+        let call = self.sts.client().get_session_token().duration_seconds(seconds).customize();
         let answer = self
             .sts
             .call(keys, clock, |signed| call.config_override(signed).send())

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::{connector, errors};
 use crate::clock::{Clock, Moment};
 use crate::config::{Sts, Tls};
-use crate::credential::{Credential, Session};
+use crate::credential::{Credential, Secret, Session};
 use crate::failure::Cause;
 use crate::transport::{Security, TlsError, Transport, Transports};
 
@@ -40,18 +40,23 @@ pub struct Clients {
 /// A client, and the turns of those who share it. An STS that hangs holds up nobody who asks
 /// another.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) client: Client,
+pub struct Shared {
+    client: Client,
     turns: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// The client, for the operation that is to be called.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Makes one call, signed by `caller`, when its turn has come; with the answer comes when it
     /// was begun.
     ///
     /// # Errors
     /// The class of what went wrong, and STS's own words, scrubbed.
-    pub(super) async fn call<T, E, F>(
+    pub async fn call<T, E, F>(
         &self,
         caller: &Credential,
         clock: &Clock,
@@ -61,13 +66,41 @@ impl Shared {
         E: ProvideErrorMetadata + Error + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
+        let answer = self.in_turn(clock, || send(signed_by(caller))).await;
+        answer.map_err(|error| errors::explain(&error, caller.secrets()))
+    }
+
+    /// Makes one call that nobody signs, when its turn has come; `sent` is the secret that it
+    /// carries.
+    ///
+    /// # Errors
+    /// As those of [`Self::call`].
+    pub async fn call_unsigned<T, E, F>(
+        &self,
+        sent: &Secret,
+        clock: &Clock,
+        send: impl FnOnce() -> F,
+    ) -> Result<(T, Moment), (Cause, String)>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let answer = self.in_turn(clock, send).await;
+        answer.map_err(|error| errors::explain(&error, [sent]))
+    }
+
+    async fn in_turn<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        clock: &Clock,
+        send: impl FnOnce() -> F,
+    ) -> Result<(T, Moment), E> {
         // The error says that the semaphore was closed, which nobody does.
         let turn = self.turns.acquire().await.ok();
         let started = clock.now();
         // On the heap for the time of the call alone: it is large, and many wait for their turn.
-        let answer = Box::pin(send(signed_by(caller))).await;
+        let answer = Box::pin(send()).await;
         drop(turn);
-        answer.map(|output| (output, started)).map_err(|error| errors::explain(&error, caller))
+        answer.map(|output| (output, started))
     }
 }
 
@@ -81,7 +114,7 @@ impl Clients {
     ///
     /// # Errors
     /// If the CA file cannot be used.
-    pub(super) fn get(&mut self, settings: &Sts) -> Result<Shared, TlsError> {
+    pub fn get(&mut self, settings: &Sts) -> Result<Shared, TlsError> {
         if let Some((_, shared)) = self.clients.iter().find(|(known, _)| known == settings) {
             return Ok(shared.clone());
         }

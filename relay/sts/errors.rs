@@ -6,13 +6,16 @@ use std::time::Duration;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::credential::{Credential, scrub};
+use crate::credential::{Secret, scrub};
 use crate::failure::Cause;
 use crate::transport::SendError;
 
-/// The class of an error and its text without secrets: nothing of `caller`'s, and none of the
+/// The class of an error and its text without secrets: none of `known`, and nothing of the
 /// canonical request that SignatureDoesNotMatch quotes.
-pub(super) fn explain<E>(error: &SdkError<E, HttpResponse>, caller: &Credential) -> (Cause, String)
+pub(super) fn explain<'a, E>(
+    error: &SdkError<E, HttpResponse>,
+    known: impl IntoIterator<Item = &'a Secret>,
+) -> (Cause, String)
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -50,7 +53,7 @@ where
         },
         other => (Cause::Internal, format!("the call could not be made: {}", root_of(other))),
     };
-    (cause, scrub(&text, caller.secrets()))
+    (cause, scrub(&text, known))
 }
 
 /// upstreams section 6, by STS's error code first and the HTTP status where that says nothing.

@@ -43,7 +43,7 @@ impl Identifier {
     /// # Errors
     /// With STS's own words, scrubbed, as its reason.
     pub async fn identify(&self, credential: &Credential) -> Result<CallerIdentity, Failure> {
-        let call = self.sts.client.get_caller_identity().customize();
+        let call = self.sts.client().get_caller_identity().customize();
         let answer = self
             .sts
             .call(credential, &self.clock, |signed| call.config_override(signed).send())

@@ -6,11 +6,15 @@ use crate::clock::{Moment, Timestamp};
 use crate::credential::{AccessKeyId, Secret, Session};
 
 /// A session that STS gave.
-pub(super) struct Issued {
-    pub(super) access_key_id: AccessKeyId,
-    pub(super) secret_access_key: Secret,
-    pub(super) session: Session,
-    pub(super) expiration: Timestamp,
+pub struct Issued {
+    /// The id of its key.
+    pub access_key_id: AccessKeyId,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// Its token.
+    pub session: Session,
+    /// When it ends, as STS says.
+    pub expiration: Timestamp,
 }
 
 impl Issued {
@@ -18,7 +22,7 @@ impl Issued {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(super) fn read(keys: Option<Credentials>, started: Moment) -> Result<Self, String> {
+    pub fn read(keys: Option<Credentials>, started: Moment) -> Result<Self, String> {
         let garbage = |what: &str| format!("STS's answer has {what}");
         let keys = keys.ok_or_else(|| garbage("no Credentials"))?;
         let access_key_id = keys

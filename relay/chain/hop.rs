@@ -1,12 +1,4 @@
-//! What is asked of STS. One hop is an AssumeRole, called directly, since aws-config's provider can
-//! set neither a source identity nor transitive tags, and flattens errors.
-
-mod client;
-mod connector;
-mod errors;
-mod exchange;
-mod identity;
-mod session;
+//! One hop: an AssumeRole.
 
 use std::time::Duration;
 
@@ -18,14 +10,8 @@ use crate::config;
 use crate::credential::{Credential, Lifetime, Principal, Propagation, Validity};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
+use crate::sts::{Clients, Issued, Shared};
 use crate::transport::TlsError;
-
-use client::Shared;
-use session::Issued;
-
-pub use client::Clients;
-pub use exchange::Exchange;
-pub use identity::{CallerIdentity, Identifier};
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
 const CHAINED: Duration = Duration::from_secs(3600);
@@ -120,7 +106,7 @@ impl Hop {
             .filter_map(|tag| Tag::builder().key(&tag.key).value(&tag.value).build().ok())
             .collect();
         self.sts
-            .client
+            .client()
             .assume_role()
             .role_arn(hop.role_arn.as_str())
             .role_session_name(hop.session_name.as_str())

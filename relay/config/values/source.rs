@@ -1,0 +1,136 @@
+//! What names the ways by which a pod gets AWS permissions.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use hyper::Uri;
+
+use super::{Region, is_near};
+use crate::arn::{AccountId, Partition};
+
+/// Where EKS Pod Identity's agent is over IPv6, and the instance's metadata service; over IPv4 both
+/// are link-local. AWS's SDKs accept plain http to the first.
+const AGENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23);
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+
+/// Whether an address is this machine's, its link's, or one of those that AWS gives its agents.
+pub fn is_local(address: IpAddr) -> bool {
+    is_near(address) || [AGENT_V6, METADATA_V6].contains(&as_v6(address))
+}
+
+fn as_v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+/// Where a container credentials endpoint is: an absolute http or https URL, with a path and a
+/// query where it has them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ContainerUri(Box<str>);
+text!(ContainerUri);
+
+impl ContainerUri {
+    /// Whether it is spoken to without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
+    }
+
+    /// Its host without brackets, and its port.
+    pub fn host_and_port(&self) -> (String, u16) {
+        // It was read once already, so the host is there.
+        let uri: Option<Uri> = self.0.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let port = uri.as_ref().and_then(Uri::port_u16);
+        let port = port.unwrap_or(if self.is_plain() { 80 } else { 443 });
+        (host.trim_matches(['[', ']']).to_ascii_lowercase(), port)
+    }
+}
+
+impl FromStr for ContainerUri {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const RIGHT: &str =
+            "write https://<host>/<path>, or http://<address>/<path> on this machine";
+        let uri: Uri = text.parse().map_err(|_| format!("not a URL; {RIGHT}"))?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) =
+            (uri.scheme_str(), uri.authority())
+        else {
+            return Err(format!("neither an http nor an https URL; {RIGHT}"));
+        };
+        if authority.as_str().contains('@') || text.contains('#') {
+            return Err(format!("a user, a password or a fragment cannot stand in it; {RIGHT}"));
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        let rest = authority.as_str().strip_prefix(authority.host());
+        if host.is_empty() || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0) {
+            return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
+        }
+        let local = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_local);
+        if scheme == "http" && !local {
+            return Err(format!(
+                "plain http on another machine, where anybody between could read the credentials; {RIGHT}"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// An ARN of IAM Roles Anywhere, kept as it was written.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RolesAnywhereArn {
+    text: Box<str>,
+    partition: Partition,
+    region: Region,
+}
+
+impl RolesAnywhereArn {
+    /// Reads the ARN of a resource of this kind: `trust-anchor` or `profile`.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn read(text: &str, kind: &str) -> Result<Self, String> {
+        let right = || format!("write arn:aws:rolesanywhere:<region>:<account>:{kind}/<id>");
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let ["arn", partition, "rolesanywhere", region, account, resource] = parts[..] else {
+            return Err(format!("not an ARN of IAM Roles Anywhere; {}", right()));
+        };
+        let id = resource.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/'));
+        let legal = |b: u8| b.is_ascii_hexdigit() || b == b'-';
+        if id.is_none_or(|id| id.is_empty() || !id.bytes().all(legal)) {
+            return Err(format!("not a {kind}; {}", right()));
+        }
+        let partition: Partition =
+            partition.parse().map_err(|why| format!("{why}; {}", right()))?;
+        account.parse::<AccountId>().map_err(|why| format!("{why}; {}", right()))?;
+        let region: Region = region.parse().map_err(|why| format!("its region: {why}"))?;
+        if region.partition() != partition {
+            return Err("its region is of another partition than it says itself".to_owned());
+        }
+        Ok(Self { text: text.into(), partition, region })
+    }
+
+    /// The ARN as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Its region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+}
+
+impl fmt::Debug for RolesAnywhereArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
