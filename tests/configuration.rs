@@ -173,8 +173,13 @@ fn every_example_is_accepted() {
         ("POD_SERVICE_ACCOUNT", "payments"),
     ];
     let environment: Environment = pod.into_iter().collect();
-    let documents: [PathBuf; 2] =
-        ["docs/configuration.md", "README.md"].map(|name| project().join(name));
+    let pages = fs::read_dir(project().join("docs/sources")).into_iter().flatten();
+    let pages = pages.map(|page| page.unwrap().path());
+    let documents: Vec<PathBuf> = ["docs/configuration.md", "README.md"]
+        .map(|name| project().join(name))
+        .into_iter()
+        .chain(pages)
+        .collect();
     for document in documents.iter().filter(|document| document.exists()) {
         let examples = examples(&fs::read_to_string(document).unwrap());
         for (number, example) in examples.iter().enumerate() {

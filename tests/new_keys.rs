@@ -22,6 +22,7 @@ use credential_relay::dev::sts::{Action, Fault, FaultKind, IssuedLifetime};
 use credential_relay::failure::{Cause, Failure, Stage};
 use credential_relay::rotation::probe::Probe;
 use credential_relay::sources::{Fetch, Freshness, Source, Suspect};
+use credential_relay::sts::Clients;
 use credential_relay::transport::Transports;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -259,7 +260,7 @@ async fn the_probe_asks_who_the_caller_is_and_counts_it() {
     let mut profile = profile.clone();
     profile.propagation =
         PropagationCheck::On { successes: 5, settle: HOUR, sts: sts_of(&bench.world) };
-    let mut workshop = Workshop::new(bench.world.clock.clone(), bench.world.metrics.clone());
+    let mut workshop = Workshop::new(bench.world.clock.clone(), bench.world.metrics.clone(), &[]);
     let proof = workshop.proof(name, &profile).unwrap().unwrap();
     let credential = bench.fetch().await.unwrap();
     let probe: &dyn Probe = proof.probe.as_ref();
