@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::{Config, LeasesAtEnd};
+use crate::config::{Config, ImdsEmulation, LeasesAtEnd};
 use crate::metrics::Metrics;
 use crate::{admin, endpoint, shutdown};
 
@@ -27,6 +27,7 @@ pub use assemble::AssembleError;
 /// The relay, bound and ready to run.
 pub struct App {
     endpoint: endpoint::Bound,
+    imds: Option<endpoint::imds::Bound>,
     admin: admin::Bound,
     /// It goes when the relay ends, however it does, or does not start after all.
     socket: admin::SocketFile,
@@ -42,6 +43,8 @@ pub struct App {
 pub struct Addresses {
     /// Where applications ask: the configured address first, `::1` beside it if it is served.
     pub endpoint: Vec<SocketAddr>,
+    /// Where programs ask that speak to the instance metadata service alone, if anywhere.
+    pub imds: Option<SocketAddr>,
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
     /// Where status and rotate are asked.
@@ -53,6 +56,8 @@ pub struct Addresses {
 pub enum StartError {
     /// The endpoint's address.
     Endpoint(crate::listener::BindError),
+    /// The listener in the place of the instance metadata service.
+    Imds(endpoint::imds::ImdsError),
     /// An admin listener.
     Admin(admin::AdminError),
     /// A profile.
@@ -63,6 +68,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(error) => error.fmt(f),
+            Self::Imds(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
             Self::Profile(error) => error.fmt(f),
         }
@@ -90,13 +96,19 @@ impl std::error::Error for Died {}
 /// If an address, an access token's file or a CA file cannot be had.
 pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let endpoint = endpoint::bind(&config.endpoint).map_err(StartError::Endpoint)?;
+    let imds = match config.imds_emulation {
+        ImdsEmulation::Off => None,
+        ImdsEmulation::On { listen, versions } => {
+            Some(endpoint::imds::bind(listen, versions).map_err(StartError::Imds)?)
+        }
+    };
     let (admin, socket) = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();
     let workshop = Workshop::new(clock.clone(), metrics.clone(), &endpoint.addresses());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
     let leases_at_end = config.leases_at_end;
-    Ok(App { endpoint, admin, socket, profiles, first, clock, metrics, leases_at_end })
+    Ok(App { endpoint, imds, admin, socket, profiles, first, clock, metrics, leases_at_end })
 }
 
 impl App {
@@ -104,6 +116,7 @@ impl App {
     pub fn addresses(&self) -> Addresses {
         Addresses {
             endpoint: self.endpoint.addresses(),
+            imds: self.imds.as_ref().and_then(endpoint::imds::Bound::address),
             admin: self.admin.address(),
             socket: self.socket.path().to_owned(),
         }
@@ -130,6 +143,14 @@ impl App {
             &self.metrics,
             signal.clone(),
         ));
+        if let Some(imds) = self.imds {
+            listeners.spawn(imds.serve(
+                self.profiles.for_endpoint(),
+                self.clock.clone(),
+                &self.metrics,
+                signal.clone(),
+            ));
+        }
         listeners.spawn(self.admin.serve(
             self.profiles.for_admin(),
             addresses.endpoint,
@@ -160,6 +181,7 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             endpoint = urls.first(),
             endpoint_ipv6 = urls.get(1),
+            imds = addresses.imds.map(|at| format!("http://{at}")),
             admin = format!("http://{}", addresses.admin),
             socket = %addresses.socket.display(),
             "listening"

@@ -27,6 +27,8 @@ use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, Tag, U
 pub struct Config {
     /// Where applications ask.
     pub endpoint: Endpoint,
+    /// Where programs ask that speak to the instance metadata service alone.
+    pub imds_emulation: ImdsEmulation,
     /// Where probes, Prometheus and the operator ask.
     pub admin: Admin,
     /// The identities that are served; at least one.
@@ -60,6 +62,29 @@ pub struct Endpoint {
     pub hosts: Vec<String>,
     /// Connections at one time; beyond it the one that has been idle longest is closed.
     pub max_connections: usize,
+}
+
+/// Whether the instance metadata service is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImdsEmulation {
+    /// It is not.
+    Off,
+    /// It is, for the only profile.
+    On {
+        /// Loopback or link-local.
+        listen: SocketAddr,
+        /// Which versions of its protocol are spoken.
+        versions: ImdsVersions,
+    },
+}
+
+/// The versions of the instance metadata service's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImdsVersions {
+    /// The one whose session tokens keep browsers and proxies out.
+    V2,
+    /// The first too, which answers whoever can send a GET.
+    Both,
 }
 
 /// The admin listeners.

@@ -9,6 +9,7 @@ pub mod access;
 mod answer;
 mod directory;
 mod guard;
+pub mod imds;
 mod wire;
 
 use std::convert::Infallible;
@@ -189,12 +190,7 @@ impl Inner {
     /// it is, when the time is over, or at once if as many requests wait as may.
     async fn hold(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
         if let Ok(_hold) = self.holds.try_acquire() {
-            let mut reader = profile.reader.clone();
-            let settled = reader.until(|snapshot| {
-                !answer::decide(snapshot.view(self.clock.now())).may_change_soon()
-            });
-            // Either way the state of then is what is answered.
-            let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
+            profile.settled(&self.clock, asked_at).await;
         }
         let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));

@@ -223,6 +223,7 @@ fn the_schema_requires_only_what_has_no_default() {
         "command",
         "creation_path",
         "file",
+        "listen",
         "password_file",
         "path",
         "private_key",

@@ -10,6 +10,8 @@
 mod connections;
 #[path = "contract/harness.rs"]
 mod harness;
+#[path = "contract/imds.rs"]
+mod imds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -37,6 +37,10 @@ pub struct Document {
     /// Where applications ask.
     #[deserr(default)]
     pub endpoint: Option<EndpointDocument>,
+    /// A listener that speaks as the instance metadata service does, for programs that know no
+    /// other way to credentials. It has no access token, so there may be one profile alone.
+    #[deserr(default)]
+    pub imds_emulation: Option<ImdsEmulationDocument>,
     /// Where probes, Prometheus and the operator ask.
     #[deserr(default)]
     pub admin: Option<AdminDocument>,
@@ -78,6 +82,22 @@ pub struct EndpointDocument {
     #[deserr(default)]
     #[schemars(range(min = 16, max = 65535), extend("default" = super::resolve::MAX_CONNECTIONS))]
     pub max_connections: Option<u64>,
+}
+
+/// A listener that speaks as the instance metadata service does.
+#[derive(Debug, Default, Deserr, JsonSchema)]
+#[deserr(error = Mistakes, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct ImdsEmulationDocument {
+    /// IP address and port: loopback or link-local.
+    #[deserr(default)]
+    #[schemars(required, regex(pattern = values::LISTEN))]
+    pub listen: Option<String>,
+    /// Whether the protocol's first version is spoken too, which asks for no session token: a
+    /// browser or a proxy that can be made to send a GET gets the credentials.
+    #[deserr(default)]
+    #[schemars(extend("default" = false))]
+    pub v1: Option<bool>,
 }
 
 /// Where probes, Prometheus and the operator ask.

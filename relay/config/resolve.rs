@@ -2,6 +2,7 @@
 //! checked, and what is wrong is gathered rather than returned at the first.
 
 mod hop;
+mod imds;
 mod keys;
 mod login;
 mod profile;
@@ -91,10 +92,12 @@ impl Resolver<'_> {
         if let Some(admin) = &admin {
             self.check_paths(admin, &profiles);
         }
+        let imds_emulation = self.imds_emulation(document, endpoint.as_ref(), admin.as_ref());
         let endpoint = endpoint?;
         self.warn_of_loop(&endpoint);
         Some(Config {
             endpoint,
+            imds_emulation: imds_emulation?,
             admin: admin?,
             profiles,
             leases_at_end,
@@ -298,19 +301,8 @@ impl Resolver<'_> {
     }
 
     fn check_listeners(&mut self, endpoint: &Endpoint, admin: &Admin) {
-        let clash = |a: IpAddr, b: IpAddr| {
-            // The endpoint takes both loopback addresses.
-            a == b
-                || a.is_unspecified()
-                || b.is_unspecified()
-                || (a.is_loopback() && b.is_loopback())
-        };
-        let (endpoint, admin) = (endpoint.listen, admin.listen);
-        if endpoint.port() == admin.port()
-            && endpoint.port() != 0
-            && clash(endpoint.ip(), admin.ip())
-        {
-            let what = format!("port {} is endpoint.listen's already", admin.port());
+        if clash(endpoint.listen, admin.listen) {
+            let what = format!("port {} is endpoint.listen's already", admin.listen.port());
             self.mistakes.add(ROOT.push_key("admin").push_key("listen"), what);
         }
     }
@@ -349,6 +341,14 @@ impl Resolver<'_> {
             self.warnings.add(Place::variable(VARIABLE), what);
         }
     }
+}
+
+/// Whether two listeners cannot both be had. The endpoint takes both loopback addresses.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    let overlap =
+        a == b || a.is_unspecified() || b.is_unspecified() || (a.is_loopback() && b.is_loopback());
+    one.port() == other.port() && one.port() != 0 && overlap
 }
 
 /// What may be absent but not wrong: the outer None is absence, the inner one a mistake.

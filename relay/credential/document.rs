@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::clock::Timestamp;
+
 use super::{Credential, Principal, Secret, Session, Validity};
 
 /// AWS's container-credentials document; endpoint-contract section 3 says why each field is as it
@@ -42,6 +44,35 @@ pub fn container(credential: &Credential) -> Bytes {
         account_id,
     };
     render(&document)
+}
+
+/// The document of the instance metadata service (endpoint-contract section 6).
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata<'a> {
+    code: &'static str,
+    last_updated: String,
+    #[serde(rename = "Type")]
+    kind: &'static str,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+}
+
+/// The body by which the instance metadata service tells a role's credentials.
+pub fn metadata(credential: &Credential, last_updated: Timestamp) -> Bytes {
+    render(&Metadata {
+        code: "Success",
+        last_updated: last_updated.to_string(),
+        kind: "AWS-HMAC",
+        access_key_id: credential.access_key_id.as_str(),
+        secret_access_key: credential.secret_access_key.expose(),
+        token: token(credential),
+        expiration: expiration(credential),
+    })
 }
 
 /// What a `credential_process` prints: version 1 of the AWS CLI's format.

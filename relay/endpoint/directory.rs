@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::HOLD;
 use super::access::{AccessToken, Shape};
-use super::answer::{Decision, Refusal};
-use crate::clock::Moment;
+use super::answer::{self, Decision, Refusal};
+use crate::clock::{Clock, Moment};
 use crate::config::values::ProfileName;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::store::Reader;
@@ -32,6 +35,15 @@ impl Profile {
         Self { requests: Requests::new(name.as_str(), metrics), name, reader, tokens }
     }
 
+    /// Waits for its state to become one that can be answered, until [`HOLD`] is over.
+    pub(super) async fn settled(&self, clock: &Clock, asked_at: Instant) {
+        let mut reader = self.reader.clone();
+        let settled =
+            reader.until(|snapshot| !answer::decide(snapshot.view(clock.now())).may_change_soon());
+        // Either way the state of then is what is answered.
+        let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
+    }
+
     /// Compares with every token, so that the time it takes does not tell which was right.
     fn accepts(&self, presented: &[u8]) -> bool {
         self.tokens.iter().fold(false, |found, token| token.matches(presented) | found)
@@ -52,6 +64,14 @@ impl Directory {
     pub(super) fn named(&self, wanted: Option<&str>) -> Option<&Profile> {
         let wanted = wanted?;
         self.0.iter().find(|profile| profile.name.as_str() == wanted).map(Arc::as_ref)
+    }
+
+    /// The profile, where there is one alone.
+    pub(super) fn only(&self) -> Option<&Arc<Profile>> {
+        match self.0.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 
     /// The profile that a token opens: the wanted one, or else the one that the token belongs to.

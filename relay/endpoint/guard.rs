@@ -78,13 +78,7 @@ pub(super) fn admit<'r, B>(
     hosts: &Hosts,
     request: &'r Request<B>,
 ) -> Result<Asked<'r>, Refusal<'static>> {
-    let relevant = Relevant::of(request.headers());
-    if !host_is_allowed(hosts, request, &relevant) {
-        return Err(Refusal::Host);
-    }
-    if relevant.was_forwarded {
-        return Err(Refusal::Forwarded);
-    }
+    let relevant = pass(hosts, request)?;
     let profile = profile(request.uri().path())?;
     if request.method() != Method::GET {
         return Err(Refusal::Method);
@@ -95,9 +89,25 @@ pub(super) fn admit<'r, B>(
     Ok(Asked { profile, authorization: relevant.authorization })
 }
 
+/// Refuses what did not come from an application of this pod; gives the headers that count.
+#[inline]
+pub(super) fn pass<'r, B>(
+    hosts: &Hosts,
+    request: &'r Request<B>,
+) -> Result<Relevant<'r>, Refusal<'static>> {
+    let relevant = Relevant::of(request.headers());
+    if !host_is_allowed(hosts, request, &relevant) {
+        return Err(Refusal::Host);
+    }
+    if relevant.was_forwarded {
+        return Err(Refusal::Forwarded);
+    }
+    Ok(relevant)
+}
+
 /// The headers that count, found in one pass: looking each up by its hash takes far longer.
 #[derive(Default)]
-struct Relevant<'r> {
+pub(super) struct Relevant<'r> {
     host: Option<&'r HeaderValue>,
     hosts: usize,
     authorization: Option<&'r HeaderValue>,
