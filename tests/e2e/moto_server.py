@@ -397,6 +397,10 @@ def describe(endpoint):
     reads = {"Action": ["sts:GetCallerIdentity", "s3:ListAllMyBuckets", "s3:ListBuckets"], "Resource": "*"}
     spoke = role(spoke_iam, "spoke", trust(hub, EXTERNAL_ID), **reads)
     locked = role(spoke_iam, "locked", trust(hub, LOCKED_EXTERNAL_ID), **reads)
+    bucket = "files-of-the-tests"
+    client("s3", endpoint, SPOKE_ACCOUNT).create_bucket(Bucket=bucket)
+    anything = {"Action": ["s3:*", "sts:GetCallerIdentity"], "Resource": "*"}
+    files = role(spoke_iam, "files", trust(hub), **anything)
     _, operator = user(spoke_iam, "operator", Action="iam:*", Resource="*")
     return {
         "endpoint": endpoint,
@@ -409,6 +413,8 @@ def describe(endpoint):
         "spoke_role_arn": spoke,
         "external_id": EXTERNAL_ID,
         "locked_role_arn": locked,
+        "files_role_arn": files,
+        "bucket": bucket,
         "locked_external_id": LOCKED_EXTERNAL_ID,
     }
 
