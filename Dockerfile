@@ -13,9 +13,14 @@ RUN rustup target add "$TARGET" \
  && cargo build --release --locked --no-default-features --target "$TARGET" \
  && cp "target/$TARGET/release/credential-relay" /credential-relay
 
+# What a volume mounted there starts from, such as that of an ECS task: the relay's own user's.
+RUN mkdir -p /run/credential-relay
+
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /credential-relay /credential-relay
+COPY --from=build --chown=65532:65532 /run/credential-relay /run/credential-relay
+VOLUME /run/credential-relay
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 LABEL org.opencontainers.image.title="credential-relay" \
