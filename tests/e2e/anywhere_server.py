@@ -49,14 +49,18 @@ class Authority:
 
     def __init__(self, name, above=None):
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._above = above
-        self._key = KEYS["p256"]()
+        self._above, self._key = above, KEYS["p256"]()
         self.certificate = (above or self)._sign(self.name, self._key, x509.BasicConstraints(True, None), -60, 600)
 
     def chain(self):
         """The certificates between one that it issues and the CA at the top, which is not among them."""
 
         return [self.certificate, *self._above.chain()] if self._above else []
+
+    def identity(self):
+        """The CA itself, as nobody should use it."""
+
+        return Identity(self.certificate, [], self._key)
 
     def issue(self, name, kind="p256", begins=-5, ends=60):
         """A certificate and its key; `begins` and `ends` in minutes from now."""
@@ -130,7 +134,7 @@ class Anywhere:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = b"".join(self._chunks())
                 status, headers, answer = service._answer(self.path, self.headers, body)
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -138,6 +142,16 @@ class Anywhere:
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            def _chunks(self):
+                # AWS's helper sends its body in chunks.
+                if self.headers.get("Transfer-Encoding") != "chunked":
+                    yield self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                    return
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
 
             def log_message(self, *_):
                 pass

@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 
 import identities
 import toolchain
 from anywhere_server import Anywhere, Authority, secret_lines, write
-from harness import Relay, spawn, wait_for
+from harness import SESSION_SECONDS, Relay, TestAws, spawn, wait_for
 from moto_server import role, trust
 
 
@@ -78,12 +77,16 @@ def world(binary, calm_aws, tmp_path):
 
 
 @pytest.fixture
-def quick_world(binary, aws, tmp_path):
+def quick_world(binary, tmp_path):
     """One whose sessions last seconds."""
 
+    folder = tmp_path / "quick-aws"
+    folder.mkdir()
+    aws = TestAws(folder, SESSION_SECONDS)
     made = World(binary, aws, tmp_path)
     yield made
     made.stop()
+    aws.stop()
 
 
 def status(relay, profile):
@@ -103,7 +106,8 @@ def told(output, profile):
     """What `check --connect` says of one profile: its lines, the first without the profile's name."""
 
     lines = output.splitlines()
-    (at,) = [number for number, line in enumerate(lines) if line.startswith(f"{profile}: ") and "arn" in line or line.startswith(f"{profile}: FAILED")][-1:]
+    # Its first line says only where its credentials come from.
+    at = max(number for number, line in enumerate(lines) if line.startswith(f"{profile}: "))
     found = [lines[at].removeprefix(f"{profile}: ")]
     for line in lines[at + 1 :]:
         if not line.startswith("    "):
@@ -178,7 +182,10 @@ def test_a_renewed_certificate_is_used_at_the_next_rotation(quick_world):
     world = quick_world
     old, new = world.root.issue("old"), world.root.issue("new", "rsa")
     relay = world.start({"app": {"source": world.source("app", old)}}).ready()
-    serials = lambda: [entry.get("serial") for entry in world.asked("app") if entry.get("status") == 201]
+
+    def serials():
+        return [entry["serial"] for entry in world.asked("app") if entry.get("status") == 201]
+
     assert set(serials()) == {old.certificate.serial_number}
     # One file after the other, as some do it; what is served goes on meanwhile.
     key = world.folder / "app.key"
@@ -275,14 +282,14 @@ def broken_sources(world):
         "p384": world.source("p384", root.issue("app", "p384")),
         "ed25519": world.source("ed25519", root.issue("app", "ed25519")),
     }
-    authority = SimpleNamespace(certificate=between.certificate, between=[], key=between._key)
-    authority.certificate_pem = lambda: between.certificate.public_bytes(identities.serialization.Encoding.PEM).decode()
-    authority.key_pem = lambda form="pkcs8": good.__class__.key_pem(authority, form)
-    made["a-ca"] = world.source("a-ca", authority)
+    made["a-ca"] = world.source("a-ca", between.identity())
     for name in BROKEN:
         if name not in made:
             made[name] = world.source(name, good)
-    path = lambda name: world.folder / name
+
+    def path(name):
+        return world.folder / name
+
     path("other-key.key").write_text(root.issue("other").key_pem())
     path("no-certificate.crt").unlink()
     path("no-key.key").unlink()
