@@ -34,6 +34,7 @@ FORMATS = {
 }
 KEYS = {
     "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "rsa1024": lambda: rsa.generate_private_key(public_exponent=65537, key_size=1024),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "ed25519": ed25519.Ed25519PrivateKey.generate,

@@ -1,14 +1,17 @@
 """The relay's CreateSession is what AWS's own credential helper would send, by the helper's own code (tests/rolesanywhere)."""
 
+import base64
+import email.message
 import hashlib
 import json
 import subprocess
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 import toolchain
-from anywhere_server import Anywhere, Authority, canonical_request, verify, write
+from anywhere_server import Anywhere, Authority, Refused, authenticate, canonical_request, verify, write
 from harness import Relay, end_with_parent, environment
 
 
@@ -109,6 +112,46 @@ def test_requests_equal_the_helpers(binary, anywhere, module_aws, tmp_path, kind
         verify(identity.certificate, algorithm, bytes.fromhex(signature), theirs["string_to_sign"])
     # ECDSA draws a number for each signature; RSA's are always the same.
     assert (our_signature == their_signature) == (kind == "rsa")
+
+
+@pytest.mark.parametrize("kind", ["rsa", "p256"])
+def test_the_service_of_these_tests_takes_no_request_that_was_changed(binary, anywhere, module_aws, tmp_path, kind):
+    root = Authority("root")
+    identity = Authority("between", above=root).issue("app", kind)
+    certificate, key = write(tmp_path, identity)
+    source = {
+        "trust_anchor_arn": anywhere.anchor("root", root),
+        "profile_arn": anywhere.profile("app"),
+        "role_arn": anywhere.role_arn,
+        "certificate": str(certificate),
+        "private_key": str(key),
+        "endpoint": anywhere.endpoint,
+    }
+    folder = tmp_path / "relay"
+    folder.mkdir()
+    relay = Relay(binary, folder, module_aws, {"app": {"source": {"roles_anywhere": source}}}).ready()
+    assert relay.stop()[0] == 0
+    sent = anywhere.seen[-1]
+    body, headers = sent["body"].encode(), {name.lower(): value for name, value in sent["headers"].items()}
+    anchor = anywhere.anchors[source["trust_anchor_arn"]]
+
+    def taken(path=sent["path"], body=body, **changed):
+        told = email.message.Message()
+        for name, value in {**headers, **changed}.items():
+            told[name] = value
+        try:
+            return authenticate(path, told, body, anchor)
+        except Refused as refused:
+            return refused.message
+
+    assert taken() == identity.certificate.serial_number
+    assert taken(body=body.replace(b"3600", b"3601")) == "Incorrect signature"
+    assert taken(path=sent["path"].replace("certified", "admin")) == "Incorrect signature"
+    assert taken(host="elsewhere") == "Incorrect signature"
+    assert taken(**{"x-amz-date": "20200101T000000Z"}) == "Signature expired"
+    other = root.issue("app", kind)
+    shown = base64.b64encode(other.certificate.public_bytes(serialization.Encoding.DER)).decode()
+    assert "not scoped to this certificate" in taken(**{"x-amz-x509": shown})
 
 
 @pytest.mark.parametrize("kind", ["rsa", "p256"])

@@ -239,6 +239,8 @@ BROKEN = {
     "expired": ("it has expired at", "certificate", "renew the certificate"),
     "not-yet": ("it is not valid before", "certificate", "clock"),
     "other-key": ("not the key of the first certificate", "private_key", "issued for this key"),
+    "other-rsa-key": ("not the key of the first certificate", "private_key", "issued for this key"),
+    "small-rsa-key": ("it must have 2048 to 4096 bits", "private_key", "2048"),
     "no-certificate": ("no-certificate.crt: it cannot be read: No such file", "certificate", "mount the file"),
     "no-key": ("no-key.key: it cannot be read: No such file", "private_key", "mount the file"),
     "empty-certificate": ("no PEM certificate is in it", "certificate", "PEM file"),
@@ -279,6 +281,8 @@ def broken_sources(world):
         "no-anchor": world.source("no-anchor", good, trust_anchor_arn=world.service.arn("trust-anchor", "none")),
         "named": world.source("named", good, session_name="pod"),
         "nowhere": world.source("nowhere", good, endpoint="http://127.0.0.1:9"),
+        "other-rsa-key": world.source("other-rsa-key", root.issue("app", "rsa")),
+        "small-rsa-key": world.source("small-rsa-key", root.issue("app", "rsa1024")),
         "p384": world.source("p384", root.issue("app", "p384")),
         "ed25519": world.source("ed25519", root.issue("app", "ed25519")),
     }
@@ -290,7 +294,10 @@ def broken_sources(world):
     def path(name):
         return world.folder / name
 
-    path("other-key.key").write_text(root.issue("other").key_pem())
+    world.write("other", other := root.issue("other"))
+    path("other-key.key").write_text(other.key_pem())
+    world.write("other-rsa", other := root.issue("other", "rsa"))
+    path("other-rsa-key.key").write_text(other.key_pem("traditional"))
     path("no-certificate.crt").unlink()
     path("no-key.key").unlink()
     path("empty-certificate.crt").write_text("")
