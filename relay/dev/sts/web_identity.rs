@@ -85,3 +85,41 @@ fn check(claims: &Claims, now: Timestamp) -> Result<Shown, Refusal> {
 fn invalid(message: &str) -> Refusal {
     Refusal::bad_request("InvalidIdentityToken", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_looked_at_as_the_real_sts_does() {
+        let now = Timestamp::from_secs(1_000);
+        for (claims, code, says) in [
+            (r#"{"iss":"https://a","sub":"s","aud":"sts.amazonaws.com","exp":1001}"#, "", ""),
+            (
+                r#"{"sub":"s","aud":"sts.amazonaws.com","exp":1001}"#,
+                "InvalidIdentityToken",
+                "No OpenIDConnect",
+            ),
+            (r#"{"iss":"http://a","sub":"s","exp":1001}"#, "InvalidIdentityToken", "for http://a"),
+            (r#"{"iss":"https://a","sub":"s","aud":"x"}"#, "InvalidIdentityToken", "exp"),
+            (r#"{"iss":"https://a","aud":"x","exp":1001}"#, "InvalidIdentityToken", "sub"),
+            (
+                r#"{"iss":"https://a","sub":"s","aud":"x","exp":1000}"#,
+                "ExpiredTokenException",
+                "Token expired",
+            ),
+            (
+                r#"{"iss":"https://a","sub":"s","aud":["x"],"exp":1001}"#,
+                "InvalidIdentityToken",
+                "audience",
+            ),
+        ] {
+            let claims = serde_json::from_str(claims).unwrap();
+            let found = check(&claims, now).err();
+            let (found_code, message) =
+                found.map_or(("", String::new()), |refusal| (refusal.code, refusal.message));
+            assert_eq!(found_code, code, "{claims:?}");
+            assert!(message.contains(says), "{message}");
+        }
+    }
+}
