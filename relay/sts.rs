@@ -6,8 +6,9 @@ mod client;
 mod connector;
 mod errors;
 mod identity;
+pub mod options;
 mod session;
 
 pub use client::{Clients, Shared};
 pub use identity::{CallerIdentity, Identifier};
-pub use session::Issued;
+pub use session::{Issued, OddLifetime};

@@ -129,7 +129,14 @@ fn variable(name: &str) -> Option<String> {
 /// How long one answer of a base may take.
 pub(super) fn timeout_of(settings: &Settings) -> Duration {
     match settings {
-        Settings::Vault(source) => source.vault.timeout.saturating_mul(VAULT_CALLS),
+        Settings::Vault(source) => {
+            // A login by AWS identity has credentials to fetch before it.
+            let login = match &source.vault.login {
+                Login::Aws { credentials, .. } => timeout_of(credentials),
+                _ => Duration::ZERO,
+            };
+            source.vault.timeout.saturating_mul(VAULT_CALLS).saturating_add(login)
+        }
         Settings::Process(process) => process.timeout.saturating_add(Duration::from_secs(1)),
         // The web identity's token is read again and shown once more where it is not accepted.
         Settings::WebIdentity(_) => STAGE_TIMEOUT.saturating_mul(2),

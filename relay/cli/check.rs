@@ -132,7 +132,11 @@ async fn identify(
         None => "without an end".to_owned(),
     };
     let id = &credential.access_key_id;
-    let sts = profile.chain.last().map(|hop| &hop.sts).or(config.sts.as_ref());
+    let own = match &profile.source {
+        config::Source::WebIdentity(source) => Some(&source.sts),
+        _ => None,
+    };
+    let sts = profile.chain.last().map(|hop| &hop.sts).or(own).or(config.sts.as_ref());
     let words = match sts {
         Some(sts) => {
             let identifier = workshop.identifier(name, sts).map_err(|error| {
