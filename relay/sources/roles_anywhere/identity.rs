@@ -17,7 +17,7 @@ use crate::failure::{Cause, Failure};
 use crate::files;
 
 /// A certificate with a few others after it, or a key: some kilobytes.
-const LARGEST: u64 = 256 << 10;
+const LARGEST: u64 = 64 << 10;
 
 /// A certificate, those that lead from it to the trust anchor's, and its key.
 pub(super) struct Identity {
