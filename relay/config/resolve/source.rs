@@ -262,7 +262,9 @@ impl Resolver<'_> {
     ) -> Option<Source> {
         let set = |name: &str| self.environment.get(name).is_some();
         let keys = set("AWS_ACCESS_KEY_ID") || set("AWS_SECRET_ACCESS_KEY");
-        let web_identity = set(ROLE) && set(TOKEN_FILE);
+        // A token is given by the platform alone: without a role it is a mistake, and no reason to
+        // end in the next way's identity. A role alone has other uses.
+        let web_identity = set(TOKEN_FILE);
         let container = set(RELATIVE_URI) || (set(FULL_URI) && !self.full_uri_leads_here());
         let disabled = self.flag(None, "AWS_EC2_METADATA_DISABLED", true);
         let mut ways = Vec::new();
