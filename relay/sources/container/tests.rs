@@ -73,7 +73,8 @@ async fn the_variable_or_nothing_is_sent() {
     container(address, Authorization::Nothing, &[]).fetch(Freshness::Reuse).await.unwrap();
     assert!(!seen.lock().unwrap()[1].contains("authorization"));
 
-    let cases: [(fn(&str) -> Option<String>, &str); 2] =
+    type LookUp = fn(&str) -> Option<String>;
+    let cases: [(LookUp, &str); 2] =
         [(|_| None, "is blank"), (|_| Some("two\nlines".to_owned()), "no header can")];
     for (look_up, said) in cases {
         source.look_up = look_up;
