@@ -195,7 +195,7 @@ impl fmt::Display for SendError {
                 None => f.write_str(&root_of(error)),
             },
             Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
-            Self::NoConnection(limit) => write!(f, "no connection within {} s", limit.as_secs()),
+            Self::NoConnection(limit) => write!(f, "no connection in time ({} s)", limit.as_secs()),
             Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
         }
     }
