@@ -171,6 +171,8 @@ fn every_example_is_accepted() {
         ("POD_NAME", "payments-7c9d8b6f5d-x2x4z"),
         ("POD_NAMESPACE", "payments"),
         ("POD_SERVICE_ACCOUNT", "payments"),
+        // As EKS sets it for Pod Identity.
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials"),
     ];
     let environment: Environment = pod.into_iter().collect();
     let pages = fs::read_dir(project().join("docs/sources")).into_iter().flatten();

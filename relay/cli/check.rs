@@ -137,15 +137,16 @@ async fn identify(
         _ => None,
     };
     let sts = profile.chain.last().map(|hop| &hop.sts).or(own).or(config.sts.as_ref());
+    let way = source.way().map(|way| format!(", by {way}")).unwrap_or_default();
     let words = match sts {
         Some(sts) => {
             let identifier = workshop.identifier(name, sts).map_err(|error| {
                 Failure::new(Cause::Misconfigured, Stage::Relay, error.to_string())
             })?;
             let identity = once_known(&identifier, credential).await?;
-            format!("{id} is {}, {lifetime}", identity.arn)
+            format!("{id} is {}, {lifetime}{way}", identity.arn)
         }
-        None => format!("{id}, {lifetime}; set sts.region to have AWS asked whose it is"),
+        None => format!("{id}, {lifetime}{way}; set sts.region to have AWS asked whose it is"),
     };
     Ok(Found { words, refusal })
 }

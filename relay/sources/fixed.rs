@@ -20,6 +20,8 @@ use crate::files;
 /// A credentials file has four short fields.
 const LARGEST_FILE: u64 = 64 << 10;
 
+const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is there, `AWS_SESSION_TOKEN`.
 pub struct Environment {
     look_up: fn(&str) -> Option<String>,
@@ -34,11 +36,15 @@ impl Environment {
     fn read(&self) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
         let look = |name: &str| (self.look_up)(name).filter(|value| !value.trim().is_empty());
+        // Half of a pair was meant to be used: `auto` must not end in another identity over it.
+        let nothing = KEYS.iter().all(|name| look(name).is_none());
+        let cause = if nothing { Cause::NotConfigured } else { Cause::Misconfigured };
         let need = |name: &str| {
             look(name).ok_or_else(|| {
+                let [id, key] = KEYS;
                 fail(
-                    Cause::NotConfigured,
-                    format!("{name} is not set; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose another source"),
+                    cause,
+                    format!("{name} is not set; set {id} and {key}, or choose another source"),
                 )
             })
         };
@@ -213,7 +219,11 @@ mod tests {
             (name == "AWS_ACCESS_KEY_ID").then(|| "AKIAIOSFODNN7EXAMPLE".to_owned())
         });
         let error = half.read().unwrap_err();
-        assert_eq!(error.cause, Cause::NotConfigured);
+        assert_eq!(error.cause, Cause::Misconfigured);
+        assert_eq!(
+            Environment::new(|_| Some(" ".to_owned())).read().unwrap_err().cause,
+            Cause::NotConfigured
+        );
         assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
     }
 

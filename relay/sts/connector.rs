@@ -39,7 +39,7 @@ async fn exchange(
             |body| Full::new(Bytes::copy_from_slice(body.bytes().unwrap_or_default())),
         );
     let answer = transport.send(request, ATTEMPT).await.map_err(|error| match error {
-        SendError::Late(_) => ConnectorError::timeout(error.into()),
+        SendError::NoConnection(_) | SendError::Late(_) => ConnectorError::timeout(error.into()),
         SendError::Connection(_) | SendError::Answer(_) => ConnectorError::io(error.into()),
     })?;
     answer

@@ -262,9 +262,17 @@ impl Resolver<'_> {
     ) -> Option<Source> {
         let set = |name: &str| self.environment.get(name).is_some();
         let keys = set("AWS_ACCESS_KEY_ID") || set("AWS_SECRET_ACCESS_KEY");
-        let web_identity = set(ROLE) && set(TOKEN_FILE);
+        let web_identity = set(TOKEN_FILE);
+        let half = web_identity && !set(ROLE);
         let container = set(RELATIVE_URI) || (set(FULL_URI) && !self.full_uri_leads_here());
         let disabled = self.flag(None, "AWS_EC2_METADATA_DISABLED", true);
+        if half {
+            // A token comes from the platform alone; a role alone has other uses.
+            let what = "there is no AWS_ROLE_ARN that goes with it, which is no reason to end in another \
+                        identity: set it, or unset this";
+            self.mistakes.add(Place::variable(TOKEN_FILE), what);
+            return None;
+        }
         let mut ways = Vec::new();
         if keys {
             ways.push(Some(Source::Environment));
