@@ -1,12 +1,19 @@
 //! Sources: where a profile's base credentials come from.
 
+#[cfg(not(feature = "host"))]
+pub mod absent;
 pub mod auto;
 pub mod container;
 pub mod fixed;
 pub mod imds;
 mod material;
+#[cfg(feature = "host")]
 pub mod process;
+mod process_document;
+#[cfg(feature = "host")]
 pub mod profile;
+#[cfg(feature = "host")]
+mod program;
 pub mod roles_anywhere;
 pub mod vault;
 pub mod web_identity;

@@ -71,12 +71,15 @@ const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
 
 /// Crates that stay where they belong.
 const CRATES: &[(&str, &[&str])] = &[
+    ("aws_config", &["sources"]),
+    ("aws_runtime", &["sources"]),
     ("aws_sdk_sts", &["sts", "chain", "sources"]),
     ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
     // In dev for its base64 alone.
     ("aws_smithy_types", &["sts", "chain", "sources", "dev"]),
+    ("aws_types", &["sources"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
     ("rustls", &["transport"]),

@@ -86,7 +86,10 @@ impl Resolver<'_> {
                 .roles_anywhere
                 .as_ref()
                 .map(|given| self.roles_anywhere(given, at.push_key("roles_anywhere"), pod, sts)),
-            given.profile.as_ref().map(|given| self.shared_profile(given, at.push_key("profile"))),
+            given
+                .profile
+                .as_ref()
+                .map(|given| self.shared_profile(given, at.push_key("profile"), sts)),
             given.process.as_ref().map(|given| self.process(given, at.push_key("process"))),
             given.auto.as_ref().map(|_| self.auto(at.push_key("auto"), pod, sts)),
         ];
@@ -205,6 +208,7 @@ impl Resolver<'_> {
         &mut self,
         given: &SharedProfileDocument,
         at: ValuePointerRef<'_>,
+        sts: &sts::Defaults,
     ) -> Option<Source> {
         if !cfg!(feature = "host") {
             self.mistakes.add(at, NOT_HERE);
@@ -227,6 +231,7 @@ impl Resolver<'_> {
             name: optional(name)?,
             config_file: config_file?,
             credentials_file: credentials_file?,
+            ca_cert: sts.ca_cert().cloned(),
         }))
     }
 
@@ -270,7 +275,7 @@ impl Resolver<'_> {
             ways.push(Some(Source::Environment));
         }
         if cfg!(feature = "host") {
-            ways.push(self.shared_profile(&SharedProfileDocument::default(), at));
+            ways.push(self.shared_profile(&SharedProfileDocument::default(), at, sts));
         }
         if web_identity {
             ways.push(self.web_identity(&WebIdentityDocument::default(), at, pod, sts));
