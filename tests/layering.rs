@@ -55,6 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"],
     ),
     ("store", &["clock", "credential", "failure"]),
+    ("credentials_file", &["clock", "config", "credential", "store"]),
     (
         "endpoint",
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
@@ -92,7 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("prometheus_client", &["metrics", "listener"]),
-    ("rustix", &["clock", "files"]),
+    ("rustix", &["clock", "files", "credentials_file", "cli"]),
 ];
 
 fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -176,6 +176,20 @@ pub(super) fn external_id(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Reads the name of a profile in the SDKs' shared files.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn shared_profile(text: &str) -> Result<String, String> {
+    let visible = |c: char| !c.is_control() && !"[]".contains(c);
+    within(text, 1, 256, visible, "visible characters but [ and ]")?;
+    if text.trim() == text {
+        Ok(text.to_owned())
+    } else {
+        Err("it cannot begin or end with a blank".to_owned())
+    }
+}
+
 /// Checks the length in characters and each character; `set` names those allowed.
 pub(super) fn within(
     text: &str,

@@ -214,13 +214,8 @@ impl Resolver<'_> {
             self.mistakes.add(at, NOT_HERE);
             return None;
         }
-        let visible = |c: char| !c.is_control() && !"[]".contains(c);
-        let name = given.name.as_deref().map(|text| {
-            self.read(text, at.push_key("name"), |text| {
-                values::within(text, 1, 256, visible, "visible characters but [ and ]")
-                    .map(|()| text.to_owned())
-            })
-        });
+        let name = given.name.as_deref();
+        let name = name.map(|text| self.read(text, at.push_key("name"), values::shared_profile));
         let mut file = |text: Option<&str>, at: ValuePointerRef<'_>| -> Option<Option<PathBuf>> {
             optional(text.map(|text| self.file(text, at)))
         };
