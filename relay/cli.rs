@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::environment::Environment;
 use crate::config::mistakes::Mistakes;
 use crate::config::{Config, load};
-use crate::telemetry::{self, Level};
+use crate::telemetry;
 
 #[cfg(feature = "dev")]
 pub(crate) use serve::Ends;
@@ -156,12 +156,12 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
     telemetry::quiet_panics();
     let environment = Environment::of_process();
     // A program's own output is not disturbed unless something is wrong.
-    let level = match command {
-        Command::Exec(_) => Level::WARN,
-        _ => Level::INFO,
+    let quiet = matches!(command, Command::Exec(_)).then_some("warn");
+    let set = |name: &str| {
+        let unset = quiet.filter(|_| name == "CREDENTIAL_RELAY_LOG");
+        environment.get(name).or(unset).map(str::to_owned)
     };
-    let log = telemetry::Settings::read(level, |name| environment.get(name).map(str::to_owned))
-        .map_err(|error| Failed::Setting(error.to_string()))?;
+    let log = telemetry::Settings::read(set).map_err(|error| Failed::Setting(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use tracing::Level;
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -65,17 +65,14 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl Settings {
-    /// From `CREDENTIAL_RELAY_LOG` (error, warn, info, debug or trace; else `level`) and
+    /// From `CREDENTIAL_RELAY_LOG` (error, warn, info, debug or trace; info if it is not set) and
     /// `CREDENTIAL_RELAY_LOG_FORMAT` (json or human; human if standard error is a terminal).
     ///
     /// # Errors
     /// If one of them has another value.
-    pub fn read(
-        level: Level,
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let level = match lookup("CREDENTIAL_RELAY_LOG") {
-            None => level,
+            None => Level::INFO,
             Some(text) => text.trim().parse().map_err(|_| {
                 SettingsError(format!(
                     "CREDENTIAL_RELAY_LOG is {} characters long; error, warn, info, debug and trace are known",
@@ -154,7 +151,7 @@ mod tests {
     #[test]
     fn the_settings_are_read_and_mistakes_named() {
         let given = |level: &'static str, format: &'static str| {
-            Settings::read(Level::INFO, move |name| {
+            Settings::read(move |name| {
                 Some(if name.ends_with("FORMAT") { format } else { level }.to_owned())
             })
         };
