@@ -42,8 +42,9 @@ impl Exec {
         // Before anything else: who asks for an end that early must not be unheard.
         let mut signals = Signals::listen().map_err(|error| start(&error))?;
         let config = self.config.load(environment)?;
+        // `check` tells them; here they would stand in the program's output each time.
         for warning in &config.warnings {
-            tracing::warn!("{warning}");
+            tracing::info!("{warning}");
         }
         let profile = chosen(&config, self.profile.as_ref())?;
         let region = variables::region(profile.1, config.sts.as_ref());

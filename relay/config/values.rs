@@ -74,6 +74,7 @@ mod source;
 mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
+pub(super) use source::shared_profile;
 pub use source::{ContainerUri, RolesAnywhereArn, is_local};
 pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 
@@ -174,20 +175,6 @@ pub(super) fn external_id(text: &str) -> Result<String, String> {
     let allows = |c: char| SessionName::allows(c) || c == ':' || c == '/';
     within(text, 2, 1224, allows, "A-Z a-z 0-9 _ + = , . @ : / -")?;
     Ok(text.to_owned())
-}
-
-/// Reads the name of a profile in the SDKs' shared files.
-///
-/// # Errors
-/// What would be right.
-pub(super) fn shared_profile(text: &str) -> Result<String, String> {
-    let visible = |c: char| !c.is_control() && !"[]".contains(c);
-    within(text, 1, 256, visible, "visible characters but [ and ]")?;
-    if text.trim() == text {
-        Ok(text.to_owned())
-    } else {
-        Err("it cannot begin or end with a blank".to_owned())
-    }
 }
 
 /// Checks the length in characters and each character; `set` names those allowed.
