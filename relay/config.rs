@@ -109,6 +109,8 @@ pub struct Profile {
     pub propagation: PropagationCheck,
     /// Who may ask for it.
     pub access: Access,
+    /// A file of the SDKs' own form in which its credentials stand beside.
+    pub credentials_file: Option<CredentialsFile>,
 }
 
 /// What to do with keys that have no session token or no expiry (endpoint-contract section 3).
@@ -202,6 +204,15 @@ pub struct Sts {
     pub dual_stack: bool,
     /// Roots in the place of the system's, PEM.
     pub ca_cert: Option<PathBuf>,
+}
+
+/// A shared-credentials file that the relay keeps up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsFile {
+    /// Its path; nothing but the relay writes there.
+    pub path: PathBuf,
+    /// The name that the credentials have in it.
+    pub section: String,
 }
 
 /// Who may ask for a profile.

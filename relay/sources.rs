@@ -1,5 +1,7 @@
 //! Sources: where a profile's base credentials come from.
 
+#[cfg(not(feature = "host"))]
+pub mod absent;
 mod agent;
 pub mod auto;
 pub mod container;
@@ -10,8 +12,13 @@ pub mod imds;
 #[cfg(test)]
 mod loopback;
 mod material;
+#[cfg(feature = "host")]
 pub mod process;
+mod process_document;
+#[cfg(feature = "host")]
 pub mod profile;
+#[cfg(feature = "host")]
+mod program;
 pub mod roles_anywhere;
 pub mod vault;
 pub mod web_identity;

@@ -10,5 +10,11 @@ pub mod options;
 mod session;
 
 pub use client::{Clients, Shared};
+#[cfg(feature = "host")]
+pub(crate) use client::{retries, timeouts};
+#[cfg(feature = "host")]
+pub(crate) use connector::http_client_by_scheme;
+#[cfg(feature = "host")]
+pub(crate) use errors::explain;
 pub use identity::{CallerIdentity, Identifier};
 pub use session::{Issued, OddLifetime};

@@ -74,6 +74,7 @@ mod source;
 mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
+pub(super) use source::shared_profile;
 pub use source::{ContainerUri, RolesAnywhereArn, is_local};
 pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 

@@ -12,7 +12,7 @@ use crate::transport::SendError;
 
 /// The class of an error and its text without secrets: none of `known`, and nothing of the
 /// canonical request that SignatureDoesNotMatch quotes.
-pub(super) fn explain<'a, E>(
+pub(crate) fn explain<'a, E>(
     error: &SdkError<E, HttpResponse>,
     known: impl IntoIterator<Item = &'a Secret>,
 ) -> (Cause, String)
