@@ -123,7 +123,7 @@ impl CredentialsFile {
                 "the credentials file cannot be kept up to date; it is tried again with the next credential"
             ),
             None => {
-                tracing::info!(profile = %self.profile, %path, "the credentials file is kept up to date again")
+                tracing::info!(profile = %self.profile, %path, "the credentials file is kept up to date again");
             }
         }
         self.told = outcome;
