@@ -10,6 +10,7 @@ use crate::failure::Advice;
 use crate::metrics::Metrics;
 use crate::sources::document::fixtures::{KEY, TOKEN as SESSION, document};
 use crate::sources::loopback::{self, Answer};
+use crate::transport::SendError;
 
 const NOW: i64 = 1_795_565_230;
 const SECRET: &str = "AQAEAExampleTokenOfTheMetadataService==";
@@ -156,6 +157,9 @@ async fn nobody_there_is_no_hop_limit() {
     let failure = imds(gone).0.fetch(Freshness::Reuse).await.unwrap_err();
     assert_eq!(failure.cause, Cause::Unreachable);
     assert!(failure.advice.fix().unwrap().contains("NetworkPolicy"), "{failure:?}");
+
+    let dropped = Refusal::NotSent(SendError::NoConnection(LIMIT));
+    assert_eq!(explain::refusal(Operation::Token, &dropped).layer, "address");
 }
 
 #[tokio::test]
