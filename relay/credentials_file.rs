@@ -116,15 +116,14 @@ impl CredentialsFile {
         if outcome == self.told {
             return done;
         }
-        let path = self.file.path.display();
-        match &outcome {
-            Some(error) => tracing::error!(
-                profile = %self.profile, %path, error,
+        let (profile, path) = (&self.profile, self.file.path.display());
+        if let Some(error) = &outcome {
+            tracing::error!(
+                %profile, %path, error,
                 "the credentials file cannot be kept up to date; it is tried again with the next credential"
-            ),
-            None => {
-                tracing::info!(profile = %self.profile, %path, "the credentials file is kept up to date again");
-            }
+            );
+        } else {
+            tracing::info!(%profile, %path, "the credentials file is kept up to date again");
         }
         self.told = outcome;
         done

@@ -177,7 +177,7 @@ fn every_example_is_accepted() {
     let environment: Environment = pod.into_iter().collect();
     let pages = fs::read_dir(project().join("docs/sources")).into_iter().flatten();
     let pages = pages.map(|page| page.unwrap().path());
-    let documents: Vec<PathBuf> = ["docs/configuration.md", "README.md"]
+    let documents: Vec<PathBuf> = ["docs/configuration.md", "docs/delivery.md", "README.md"]
         .map(|name| project().join(name))
         .into_iter()
         .chain(pages)

@@ -65,12 +65,20 @@ impl SharedProfile {
         let sections = aws_config::profile::load(&Fs::real(), &Env::real(), &files, name).await;
         let sections = sections.map_err(|error| errors::unread(&error))?;
         let region = region(&sections);
-        let provided = match walk::process(&sections) {
-            Some(process) => self.by_process(&process, files, region).await?,
+        let process = walk::process(&sections);
+        let started = self.clock.now();
+        let provided = match &process {
+            Some(process) => self.by_process(process, files, region).await?,
             None => self.provider(files, region).provide_credentials().await,
         };
         let keys = provided.map_err(|error| errors::explain(&error, &sections))?;
-        self.taken(&keys)
+        // What STS and SSO give is made for this fetch; a program may give what it has kept.
+        let made = process.is_none_or(|process| !process.roles.is_empty());
+        let life = |end: Timestamp| match made {
+            true => Lifetime::from_request(started, end.saturating_since(started.wall), Some(end)),
+            false => Lifetime::until(self.clock.now(), end),
+        };
+        self.taken(&keys, life)
     }
 
     fn files(&self) -> EnvConfigFiles {
@@ -114,17 +122,15 @@ impl SharedProfile {
         files: EnvConfigFiles,
         region: Option<Region>,
     ) -> Result<Provision, Failure> {
-        let base = self.run(process).await.map_err(|Unfit { cause, reason }| {
+        let mut keys = self.run(process).await.map_err(|Unfit { cause, reason }| {
             let reason = format!("credential_process of the profile {}: {reason}", process.profile);
             Failure::new(cause, Stage::Base(KIND), reason)
         })?;
-        let mut keys = base;
         if process.roles.is_empty() {
             return Ok(Ok(keys));
         }
-        let no_other = None::<Region>;
         let mut config = aws_config::defaults(BehaviorVersion::latest())
-            .region(aws_config::meta::region::RegionProviderChain::first_try(region.or(no_other)))
+            .region(aws_config::meta::region::RegionProviderChain::first_try(region))
             .http_client(self.http.clone())
             .retry_config(sts::retries())
             .timeout_config(sts::timeouts())
@@ -167,14 +173,18 @@ impl SharedProfile {
     }
 
     /// The SDK's keys as the relay's.
-    fn taken(&self, keys: &Credentials) -> Result<Credential, Failure> {
+    fn taken(
+        &self,
+        keys: &Credentials,
+        life: impl FnOnce(Timestamp) -> Lifetime,
+    ) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(KIND), reason);
         let now = self.clock.now();
         let access_key_id = keys.access_key_id().trim().parse().map_err(|error: KeyIdError| {
             fail(Cause::Misconfigured, format!("aws_access_key_id: {error}"))
         })?;
         let validity = match keys.expiry() {
-            Some(end) => Validity::Until(Lifetime::until(now, Timestamp::from(end))),
+            Some(end) => Validity::Until(life(Timestamp::from(end))),
             None => Validity::Unlimited,
         };
         let credential = Credential {

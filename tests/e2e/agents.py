@@ -63,7 +63,7 @@ class World:
 class Server:
     """Answers by `answer(method, path, headers)`: (status, headers, body), or None for nothing at all until the end."""
 
-    def __init__(self):
+    def __init__(self, at=("127.0.0.1", 0)):
         self.seen = []
         self._ended = threading.Event()
         server = self
@@ -91,7 +91,7 @@ class Server:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer(at, Handler)
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -168,10 +168,10 @@ class PodIdentity(Server):
 class Ecs(Server):
     """ECS's agent: the path is the secret, or a token that goes with it."""
 
-    def __init__(self, world, authorization=None):
+    def __init__(self, world, authorization=None, at=("127.0.0.1", 0)):
         self.document = world.document(RoleArn=world.pod)
         self.authorization = authorization
-        super().__init__()
+        super().__init__(at)
 
     def answer(self, method, path, headers):
         if self.authorization and headers.get("Authorization") != self.authorization:

@@ -1,7 +1,11 @@
 """The sources of a host: programs that print keys, and the SDKs' shared files."""
 
+import hashlib
+import http.server
 import json
 import subprocess
+import threading
+import time
 
 import pytest
 import toolchain
@@ -91,6 +95,76 @@ def test_each_kind_of_base_signs_calls_with_and_without_a_chain(module_aws, star
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
     relay.heard += [output, errors]
+
+
+class Portal(http.server.BaseHTTPRequestHandler):
+    """The part of IAM Identity Center that gives a role's keys for a login."""
+
+    def do_GET(self):
+        if self.headers["x-amz-sso_bearer_token"] != self.server.login:
+            self._answer(401, {"message": "Session token not found or invalid"})
+        else:
+            keys = self.server.keys
+            session = {"accessKeyId": keys["AccessKeyId"], "secretAccessKey": keys["SecretAccessKey"]}
+            ends = int((time.time() + 3600) * 1000)
+            self._answer(200, {"roleCredentials": {**session, "sessionToken": keys["SessionToken"], "expiration": ends}})
+
+    def _answer(self, status, document):
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        if status == 401:
+            self.send_header("x-amzn-ErrorType", "UnauthorizedException")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def portal(session):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    server.login, server.keys = "a-login-of-somebody-at-the-portal", session
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_sso_serves_once_somebody_has_logged_in(module_aws, start_relay, portal, tmp_path):
+    aws = module_aws
+    config = tmp_path / "sso-config"
+    start = "https://portal.example/start"
+    config.write_text(
+        f"[profile sso]\nsso_start_url = {start}\nsso_region = {aws.region}\nsso_account_id = {aws.spoke_account}\n"
+        f"sso_role_name = spoke\nregion = {aws.region}\nservices = local\n"
+        f"[services local]\nsso =\n  endpoint_url = http://127.0.0.1:{portal.server_port}\n"
+    )
+    relay = start_relay(aws, sso={"source": {"profile": {"name": "sso", "config_file": str(config)}}})
+    relay.known_secrets.append(portal.login)
+    wait_for(lambda: "message" in json.loads(relay.ask_for("sso")[2]), "it is refused")
+    process = relay.command("check", "--connect")
+    output, errors = process.communicate(timeout=60)
+    relay.heard += [output, errors]
+    assert "aws sso login" in output, output + errors
+
+    cache = relay.folder / "home" / ".aws" / "sso" / "cache"
+    cache.mkdir(parents=True)
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    login = cache / f"{hashlib.sha1(start.encode()).hexdigest()}.json"
+    login.write_text(json.dumps({"accessToken": "another-login-of-somebody", "expiresAt": ends, "startUrl": start}))
+    # A rotation that is asked for does not wait for the back-off.
+    refused = relay.command("rotate", "sso")
+    said = refused.communicate(timeout=60)
+    relay.heard += said
+    assert refused.returncode == 1 and "invalid" in said[1], said
+    login.write_text(json.dumps({"accessToken": portal.login, "expiresAt": ends, "startUrl": start}))
+    given = relay.command("rotate", "sso")
+    said = given.communicate(timeout=60)
+    assert given.returncode == 0, said
+    assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in boto3(relay, "sso", tmp_path, "e2e-sso")
 
 
 def shell(script, **more):
