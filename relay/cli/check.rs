@@ -6,12 +6,13 @@ use clap::Args;
 use tokio::time::{Instant, sleep};
 
 use super::{ConfigArgs, Failed, print};
-use crate::app::assemble::{NEW_KEYS, Workshop, fetch_once, origin};
+use crate::app::assemble::{AssembleError, NEW_KEYS, Workshop, fetch_once, origin};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::config::{self, Config, load};
 use crate::credential::{Credential, Propagation};
+use crate::credentials_file;
 use crate::failure::{Advice, Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::rotation;
@@ -53,11 +54,18 @@ impl Check {
     }
 }
 
-/// Makes every profile's source as `serve` does, which reads the CA files.
+/// Makes every profile's source as `serve` does, which reads the CA files, and looks at the files
+/// that it would write over.
 fn assemble<'a>(workshop: &mut Workshop, config: &'a Config) -> Result<Vec<Made<'a>>, Failed> {
     let mut sources = Vec::new();
     for (name, profile) in &config.profiles {
-        match workshop.source(name, profile) {
+        let made = workshop.source(name, profile).and_then(|source| {
+            let file = profile.credentials_file.as_ref();
+            file.map_or(Ok(()), credentials_file::check)
+                .map(|()| source)
+                .map_err(|error| AssembleError::File(name.clone(), error))
+        });
+        match made {
             Ok(source) => sources.push(Made { name, profile, source }),
             Err(error) => print(&format!("FAILED: {error}\n"))?,
         }

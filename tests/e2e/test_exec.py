@@ -29,7 +29,7 @@ BYPASS = {
 class Exec:
     """A program that runs under `exec`, with the profile `payments`."""
 
-    def __init__(self, binary, folder, aws, command, chain=None, **variables):
+    def __init__(self, binary, folder, aws, command, chain=None, under=(), **variables):
         base = folder / "base.json"
         keys = {"AccessKeyId": aws.base["access_key_id"], "SecretAccessKey": aws.base["secret_access_key"]}
         base.write_text(json.dumps({"Version": 1, **keys}))
@@ -51,7 +51,7 @@ class Exec:
         given = environment(self.home, **{"TMPDIR": str(self.temporary), **variables})
         with open(self._out, "w") as out, open(self._err, "w") as err:
             self.process = spawn(
-                [binary, "exec", "--config", config, "payments", "--", *command],
+                [*under, binary, "exec", "--config", config, "payments", "--", *command],
                 given,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -156,14 +156,24 @@ print("ready", flush=True)
 while True:
     time.sleep(0.05)
 """
-    program = execute(module_aws, python(script))
-    program.says("ready")
+    # Whoever runs the tests may have them ignored.
     names = ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGTERM")
+    heed = f"import os, signal, sys; [signal.signal(getattr(signal, name), signal.SIG_DFL) for name in {names}];"
+    program = execute(module_aws, python(script), under=python(heed + "os.execv(sys.argv[1], sys.argv[1:])"))
+    program.says("ready")
     for name in names:
         program.process.send_signal(getattr(signal, name))
         program.says(name)
     assert program.ended() == 9
     assert program.out().split() == ["ready", *names]
+
+
+def test_what_nohup_has_it_ignore_the_program_ignores(module_aws, execute):
+    script = "import signal; print(int(signal.getsignal(signal.SIGHUP)), int(signal.getsignal(signal.SIGTERM)))"
+    nohup = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    program = execute(module_aws, python(script), under=nohup)
+    assert program.ended() == 0
+    assert program.out().split() == ["1", "0"], "SIG_IGN and SIG_DFL"
 
 
 def test_the_program_of_a_failing_profile_never_starts(module_aws, execute):

@@ -125,7 +125,8 @@ async fn the_exit_code_is_the_programs() {
 #[tokio::test]
 async fn signals_are_the_programs() {
     let world = World::live(IssuedLifetime::AsAsked).await;
-    let script = "for s in TERM INT HUP QUIT USR1 USR2; do trap \"echo $s; [ $s = USR2 ] && exit 5\" $s; done; \
+    // Not INT, HUP and QUIT: whoever runs the tests may have them ignored (tests/e2e has them).
+    let script = "for s in TERM USR1 USR2; do trap \"echo $s; [ $s = USR2 ] && exit 5\" $s; done; \
                   echo ready; while :; do sleep 0.05; done";
     let program = start(&world, &two_hops(), script, &[]);
     let says = async |text: &str| {
@@ -133,20 +134,14 @@ async fn signals_are_the_programs() {
             .await;
     };
     says("ready").await;
-    for (signal, name) in [
-        (Signal::TERM, "TERM"),
-        (Signal::INT, "INT"),
-        (Signal::HUP, "HUP"),
-        (Signal::QUIT, "QUIT"),
-        (Signal::USR1, "USR1"),
-    ] {
+    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::USR1, "USR1")] {
         program.signal(signal);
         says(name).await;
     }
     program.signal(Signal::USR2);
     let left = program.ended().await;
     assert_eq!(left.code, Some(5), "{left:?}");
-    assert_eq!(left.out, "ready\nTERM\nINT\nHUP\nQUIT\nUSR1\nUSR2\n");
+    assert_eq!(left.out, "ready\nTERM\nUSR1\nUSR2\n");
 }
 
 #[tokio::test]

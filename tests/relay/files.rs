@@ -49,6 +49,9 @@ async fn somebody_else_s_file_stops_the_start() {
     assert_eq!(left.code, Some(3), "{left:?}");
     assert!(left.err.contains("profiles.payments: credentials_file.path "), "{left:?}");
     assert!(left.err.contains("was not written by credential-relay"), "{left:?}");
+    let checked = run(&["check", "--config", config.to_str().unwrap()], &[]).await;
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert!(checked.out.contains("was not written by credential-relay"), "{checked:?}");
     assert_eq!(fs::read_to_string(world.path("app")).unwrap(), own);
     assert_eq!(world.sts.ledger().calls(), []);
 }

@@ -25,6 +25,18 @@ const ENDS: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]
 /// What a terminal sends to the program itself, as it does to the relay.
 const OF_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
 
+/// What whoever started the relay has it ignore, as `nohup` does: the program inherits that, but for
+/// signals that are listened for. As bits, from signal 1 on (proc(5)).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn is_in(bits: u64, signal: Signal) -> bool {
+    bits & (1 << (signal.as_raw() - 1)) != 0
+}
+
 /// The signals, from when they are listened for.
 pub(super) struct Signals {
     heard: Vec<(Signal, unix::Signal)>,
@@ -34,11 +46,13 @@ pub(super) struct Signals {
 impl Signals {
     /// Listens from now on. It must be called within a tokio runtime.
     pub(super) fn listen() -> io::Result<Self> {
-        let heard = FORWARDED.map(|signal| {
+        let ignored = ignored();
+        let wanted = FORWARDED.into_iter().filter(|signal| !is_in(ignored, *signal));
+        let heard = wanted.map(|signal| {
             let kind = SignalKind::from_raw(signal.as_raw());
             unix::signal(kind).map(|heard| (signal, heard))
         });
-        let heard = heard.into_iter().collect::<io::Result<_>>()?;
+        let heard = heard.collect::<io::Result<_>>()?;
         Ok(Self { heard, terminal: io::stdin().is_terminal() })
     }
 
