@@ -105,7 +105,9 @@ pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     };
     let (admin, socket) = admin::bind(&config.admin).map_err(StartError::Admin)?;
     let metrics = Metrics::new();
-    let workshop = Workshop::new(clock.clone(), metrics.clone(), &endpoint.addresses());
+    let mut own = endpoint.addresses();
+    own.extend(imds.as_ref().and_then(endpoint::imds::Bound::address));
+    let workshop = Workshop::new(clock.clone(), metrics.clone(), &own);
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
     let leases_at_end = config.leases_at_end;

@@ -68,9 +68,19 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self, environment: &Environment) -> Result<Config, Failed> {
-        let named = environment.get("CREDENTIAL_RELAY_CONFIG").map(PathBuf::from);
-        let file = self.config.clone().or(named);
+        let file = self.file(environment);
         load::load(file.as_deref(), environment).map_err(Failed::Configuration)
+    }
+
+    /// For a relay that does not listen where the configuration says.
+    fn load_elsewhere(&self, environment: &Environment) -> Result<Config, Failed> {
+        let file = self.file(environment);
+        load::load_elsewhere(file.as_deref(), environment).map_err(Failed::Configuration)
+    }
+
+    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        let named = environment.get("CREDENTIAL_RELAY_CONFIG").map(PathBuf::from);
+        self.config.clone().or(named)
     }
 }
 

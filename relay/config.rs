@@ -42,6 +42,13 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// Where credentials are served: a source never asks there. A port of 0 is not known yet.
+    pub fn own_addresses(&self) -> Vec<SocketAddr> {
+        std::iter::once(self.endpoint.listen).chain(self.imds_emulation.listen()).collect()
+    }
+}
+
 /// What becomes of Vault leases and tokens when the relay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeasesAtEnd {
@@ -76,6 +83,16 @@ pub enum ImdsEmulation {
         /// Which versions of its protocol are spoken.
         versions: ImdsVersions,
     },
+}
+
+impl ImdsEmulation {
+    /// Where it listens, if it does.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::On { listen, .. } => Some(*listen),
+        }
+    }
 }
 
 /// The versions of the instance metadata service's protocol.

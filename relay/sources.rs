@@ -12,6 +12,7 @@ pub mod imds;
 #[cfg(test)]
 mod loopback;
 mod material;
+mod own;
 #[cfg(feature = "host")]
 pub mod process;
 mod process_document;
@@ -19,6 +20,7 @@ mod process_document;
 pub mod profile;
 #[cfg(feature = "host")]
 mod program;
+mod reading;
 pub mod roles_anywhere;
 pub mod vault;
 pub mod web_identity;

@@ -72,9 +72,10 @@ impl Bases {
                 Container::new(settings, &self.transports, Arc::clone(&self.own), clock, metrics)
                     .map_err(of("container"))?,
             ),
-            Settings::Imds(settings) => {
-                Box::new(Imds::new(settings, &self.transports, clock, metrics).map_err(of("imds"))?)
-            }
+            Settings::Imds(settings) => Box::new(
+                Imds::new(settings, &self.transports, Arc::clone(&self.own), clock, metrics)
+                    .map_err(of("imds"))?,
+            ),
             Settings::RolesAnywhere(settings) => Box::new(
                 RolesAnywhere::new(settings, &self.transports, clock, metrics)
                     .map_err(of("roles_anywhere"))?,

@@ -46,8 +46,7 @@ impl Check {
         for warning in &config.warnings {
             print(&format!("warning: {warning}\n"))?;
         }
-        let mut workshop =
-            Workshop::new(Clock::system(), Metrics::new(), &[config.endpoint.listen]);
+        let mut workshop = Workshop::new(Clock::system(), Metrics::new(), &config.own_addresses());
         let sources = assemble(&mut workshop, &config)?;
         print("the configuration is right\n")?;
         if self.connect { connect(workshop, sources, &config).await } else { Ok(()) }

@@ -41,7 +41,7 @@ impl Exec {
     pub(super) async fn run(self, environment: &Environment) -> Result<ExitCode, Failed> {
         // Before anything else: who asks for an end that early must not be unheard.
         let mut signals = Signals::listen().map_err(|error| start(&error))?;
-        let config = self.config.load(environment)?;
+        let config = self.config.load_elsewhere(environment)?;
         // `check` tells them; here they would stand in the program's output each time.
         for warning in &config.warnings {
             tracing::info!("{warning}");

@@ -129,7 +129,7 @@ async fn fetch(
     profile: &Profile,
 ) -> Result<bytes::Bytes, Failed> {
     let clock = Clock::system();
-    let mut workshop = Workshop::new(clock.clone(), Metrics::new(), &[config.endpoint.listen]);
+    let mut workshop = Workshop::new(clock.clone(), Metrics::new(), &config.own_addresses());
     let mut source = workshop.source(name, profile).map_err(Failed::command)?;
     let proof = workshop.proof(name, profile).map_err(Failed::command)?;
     let served = fetch_once(source.as_mut(), profile)

@@ -8,7 +8,7 @@ use super::Config;
 use super::document::Document;
 use super::environment::{self, Environment, Origins};
 use super::mistakes::{Mistakes, Place};
-use super::resolve;
+use super::resolve::{self, Listening};
 
 /// The largest file that is read; a thousand profiles need a third of it.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -18,13 +18,30 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Mistakes> {
+    load_where(file, environment, Listening::AsConfigured)
+}
+
+/// The same for a relay that does not listen where the configuration says: what leads there leads to
+/// another relay.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_elsewhere(file: Option<&Path>, environment: &Environment) -> Result<Config, Mistakes> {
+    load_where(file, environment, Listening::Elsewhere)
+}
+
+fn load_where(
+    file: Option<&Path>,
+    environment: &Environment,
+    listening: Listening,
+) -> Result<Config, Mistakes> {
     match file {
         Some(path) => {
             let text = read(path)
                 .map_err(|why| Mistakes::one(Place::File, format!("{}: {why}", path.display())))?;
-            parse(&text, environment)
+            of_text(&text, environment, listening)
         }
-        None => of_environment(environment),
+        None => of_environment(environment, listening),
     }
 }
 
@@ -33,6 +50,14 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Mi
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn parse(text: &str, environment: &Environment) -> Result<Config, Mistakes> {
+    of_text(text, environment, Listening::AsConfigured)
+}
+
+fn of_text(
+    text: &str,
+    environment: &Environment,
+    listening: Listening,
+) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
     environment::check_names(environment, true, &mut mistakes);
     let document = match yaml(text).and_then(|value| document(value, &mut mistakes)) {
@@ -42,7 +67,7 @@ pub fn parse(text: &str, environment: &Environment) -> Result<Config, Mistakes> 
             return Err(mistakes.in_order());
         }
     };
-    resolve::resolve(&document, &Origins::default(), environment, mistakes)
+    resolve::resolve(&document, &Origins::default(), environment, listening, mistakes)
 }
 
 /// The JSON schema of the file, draft 2020-12.
@@ -50,11 +75,13 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document).to_value()
 }
 
-fn of_environment(environment: &Environment) -> Result<Config, Mistakes> {
+fn of_environment(environment: &Environment, listening: Listening) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
     environment::check_names(environment, false, &mut mistakes);
     match environment::document(environment) {
-        Ok((document, origins)) => resolve::resolve(&document, &origins, environment, mistakes),
+        Ok((document, origins)) => {
+            resolve::resolve(&document, &origins, environment, listening, mistakes)
+        }
         Err(missing) => {
             mistakes.extend(missing);
             Err(mistakes.in_order())

@@ -22,7 +22,7 @@ use super::document::Document;
 use super::environment::{Environment, Origins};
 use super::mistakes::{Mistake, Mistakes, Place, one_of, shape};
 use super::values::{self, ProfileName};
-use super::{Admin, Config, Endpoint, Profile};
+use super::{Admin, Config, Endpoint, ImdsEmulation, Profile};
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
 pub(super) const ADMIN_LISTEN: &str = "0.0.0.0:9532";
@@ -43,6 +43,13 @@ const ALWAYS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Add
 
 const ROOT: ValuePointerRef<'static> = ValuePointerRef::Origin;
 
+/// Whether the relay listens where the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listening {
+    AsConfigured,
+    Elsewhere,
+}
+
 /// Checks the whole document. `mistakes` are those found before; `origins` are the variables that
 /// it was made of, if it was.
 ///
@@ -52,12 +59,13 @@ pub(super) fn resolve(
     document: &Document,
     origins: &Origins,
     environment: &Environment,
+    listening: Listening,
     mistakes: Mistakes,
 ) -> Result<Config, Mistakes> {
     let warnings = Mistakes::default();
-    let (files, listen) = (Vec::new(), None);
-    let mut resolver = Resolver { environment, mistakes, warnings, files, listen };
-    let config = resolver.config(document);
+    let (files, own) = (Vec::new(), Vec::new());
+    let mut resolver = Resolver { environment, mistakes, warnings, files, own };
+    let config = resolver.config(document, listening);
     let Resolver { mistakes, warnings, .. } = resolver;
     match config {
         Some(config) if mistakes.is_empty() => Ok(Config {
@@ -74,18 +82,23 @@ struct Resolver<'a> {
     warnings: Mistakes,
     /// The files that the relay reads, and where each is set.
     files: Vec<(Place, PathBuf)>,
-    /// Where the endpoint listens, once that was read.
-    listen: Option<SocketAddr>,
+    /// Where the relay serves credentials, once that was read.
+    own: Vec<SocketAddr>,
 }
 
 impl Resolver<'_> {
-    fn config(&mut self, document: &Document) -> Option<Config> {
+    fn config(&mut self, document: &Document, listening: Listening) -> Option<Config> {
         let endpoint = self.endpoint(document);
         let admin = self.admin(document);
         if let (Some(endpoint), Some(admin)) = (&endpoint, &admin) {
             self.check_listeners(endpoint, admin);
         }
-        self.listen = endpoint.as_ref().map(|endpoint| endpoint.listen);
+        let imds_emulation = self.imds_emulation(document, endpoint.as_ref(), admin.as_ref());
+        if listening == Listening::AsConfigured {
+            let endpoint = endpoint.as_ref().map(|endpoint| endpoint.listen);
+            let imds = imds_emulation.as_ref().and_then(ImdsEmulation::listen);
+            self.own = endpoint.into_iter().chain(imds).collect();
+        }
         let defaults = self.sts_defaults(document);
         let vault = self.vault_defaults(document, &defaults);
         let leases_at_end = self.leases_at_end(document);
@@ -93,11 +106,9 @@ impl Resolver<'_> {
         if let Some(admin) = &admin {
             self.check_paths(admin, &profiles);
         }
-        let imds_emulation = self.imds_emulation(document, endpoint.as_ref(), admin.as_ref());
-        let endpoint = endpoint?;
-        self.warn_of_loop(&endpoint);
+        self.warn_of_loop();
         Some(Config {
-            endpoint,
+            endpoint: endpoint?,
             imds_emulation: imds_emulation?,
             admin: admin?,
             profiles,
@@ -352,10 +363,10 @@ impl Resolver<'_> {
     }
 
     /// The relay does not ask itself, whatever its environment says; but somebody meant something.
-    fn warn_of_loop(&mut self, endpoint: &Endpoint) {
+    fn warn_of_loop(&mut self) {
         const VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-        let uri = self.environment.get(VARIABLE).and_then(|uri| uri.parse().ok());
-        if uri.is_some_and(|uri| source::leads_to(&uri, endpoint.listen)) {
+        let uri = self.environment.get(VARIABLE);
+        if uri.is_some_and(|uri| self.leads_here(uri)) {
             let what = "it leads to the relay itself; set it for the application's container alone";
             self.warnings.add(Place::variable(VARIABLE), what);
         }

@@ -111,6 +111,8 @@ pub struct RolesAnywhere {
 /// A profile of the SDKs' shared files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedProfile {
+    /// Whether somebody named it.
+    pub meant: Meant,
     /// Its name; none is what `AWS_PROFILE` says, else `default`.
     pub name: Option<String>,
     /// In the place of `~/.aws/config`.
@@ -119,6 +121,15 @@ pub struct SharedProfile {
     pub credentials_file: Option<PathBuf>,
     /// Roots in the place of the system's, PEM, for what the profile leads to.
     pub ca_cert: Option<PathBuf>,
+}
+
+/// Whether a profile is asked for, or merely what the SDKs would look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// A setting or a variable of the SDKs' names it, or one of its files.
+    ByName,
+    /// Only the defaults: it counts if it is there.
+    IfThere,
 }
 
 /// A program that prints a `credential_process` document.

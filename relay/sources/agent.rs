@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response};
 
-use super::headers::{location, retry_after, shown};
+use super::headers::{host_of, location, retry_after};
 use crate::config::Tls;
 use crate::credential::{Secret, scrub};
 use crate::failure::{Cause, Failure, Stage};
@@ -77,7 +77,7 @@ impl Agent {
         }
         if answer.status().is_redirection() {
             let to = location(answer.headers()).unwrap_or_default();
-            return Err(Refusal::Redirected { to: shown(&to) });
+            return Err(Refusal::Redirected { to: host_of(&to) });
         }
         Err(Refusal::Status {
             status: answer.status().as_u16(),

@@ -9,34 +9,52 @@ const KIND: &str = "auto";
 /// Several sources, in order.
 pub struct Auto {
     ways: Box<[Box<dyn Source>]>,
-    /// The kind of the one that gave the last credentials.
-    chosen: Option<&'static str>,
+    choice: Choice,
+}
+
+/// Which of the ways is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// None has given credentials yet.
+    Open,
+    /// The one at this place has, and is the only one from then on: a file that is gone for a moment
+    /// must not end in another identity.
+    Made(usize),
 }
 
 impl Auto {
     /// These, in their order.
     pub fn new(ways: Vec<Box<dyn Source>>) -> Self {
-        Self { ways: ways.into(), chosen: None }
+        Self { ways: ways.into(), choice: Choice::Open }
+    }
+
+    async fn read(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
+        match self.choice {
+            Choice::Open => self.first(freshness).await,
+            Choice::Made(place) => match self.ways[place].fetch(freshness).await {
+                Err(Failure { cause: Cause::NotConfigured, stage, reason, advice }) => {
+                    let reason = format!(
+                        "{reason} (it gave credentials before, and no other way is taken in its place)"
+                    );
+                    Err(Failure { cause: Cause::Transient, stage, reason, advice })
+                }
+                outcome => outcome,
+            },
+        }
     }
 
     /// Only one that is not configured gives way to the next: trouble with the one that is meant
     /// must not end in another identity.
     async fn first(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
         let mut reasons = Vec::new();
-        for way in &mut self.ways {
+        for (place, way) in self.ways.iter_mut().enumerate() {
             match way.fetch(freshness).await {
                 Err(failure) if failure.cause == Cause::NotConfigured => {
                     reasons.push(format!("{}: {}", way.kind(), failure.reason));
                 }
                 Ok(credential) => {
-                    let before = self.chosen.replace(way.kind());
-                    if before != self.chosen {
-                        tracing::info!(
-                            way = way.kind(),
-                            before,
-                            "auto: this way gives credentials"
-                        );
-                    }
+                    tracing::info!(way = way.kind(), "auto: this way gives credentials");
+                    self.choice = Choice::Made(place);
                     return Ok(credential);
                 }
                 Err(failure) => return Err(failure),
@@ -53,11 +71,14 @@ impl Source for Auto {
     }
 
     fn fetch(&mut self, freshness: Freshness) -> Fetch<'_> {
-        Box::pin(self.first(freshness))
+        Box::pin(self.read(freshness))
     }
 
     fn way(&self) -> Option<&'static str> {
-        self.chosen
+        match self.choice {
+            Choice::Open => None,
+            Choice::Made(place) => self.ways.get(place).map(|way| way.kind()),
+        }
     }
 }
 
@@ -125,6 +146,34 @@ mod tests {
             assert_eq!(failure.stage, Stage::Base("web_identity"));
             assert_eq!(way, None);
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_given_credentials_gives_way_no_more() {
+        /// Configured for its first fetch alone, as a file that is written anew is.
+        struct Once(bool);
+
+        impl Source for Once {
+            fn kind(&self) -> &'static str {
+                "profile"
+            }
+
+            fn fetch(&mut self, _: Freshness) -> Fetch<'_> {
+                let first = std::mem::take(&mut self.0);
+                let stage = Stage::Base("profile");
+                let gone = || Failure::new(Cause::NotConfigured, stage, "it is empty");
+                Box::pin(std::future::ready(if first { Ok(keys(1).unwrap()) } else { Err(gone()) }))
+            }
+        }
+
+        let mut auto = Auto::new(vec![Box::new(Once(true)), Box::new(Way("imds", keys(2)))]);
+        assert!(auto.fetch(Freshness::Reuse).await.is_ok());
+        for freshness in [Freshness::Reuse, Freshness::Anew] {
+            let failure = auto.fetch(freshness).await.unwrap_err();
+            assert_eq!(failure.cause, Cause::Transient);
+            assert_eq!(failure.stage, Stage::Base("profile"));
+        }
+        assert_eq!(auto.way(), Some("profile"));
     }
 
     #[tokio::test]

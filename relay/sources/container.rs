@@ -1,7 +1,5 @@
 //! An endpoint that speaks as the relay's own does: EKS Pod Identity's agent, ECS's.
 
-mod own;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +10,9 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
 
 use super::agent::{Agent, Refusal};
 use super::document::{self, Unfit};
-use super::{Fetch, Freshness, Source, headers, material};
+use super::material::Material;
+use super::own;
+use super::{Fetch, Freshness, Source, headers};
 use crate::clock::Clock;
 use crate::config::source::{Authorization, Container as Settings};
 use crate::credential::{Credential, Secret};
@@ -29,10 +29,18 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// An endpoint that speaks as the relay's own does: EKS Pod Identity's agent, ECS's.
 pub struct Container {
     settings: Settings,
+    authorization: Carried,
     agent: Agent,
     own: Arc<[SocketAddr]>,
     clock: Clock,
     look_up: fn(&str) -> Option<String>,
+}
+
+/// Where what the requests carry is read.
+enum Carried {
+    Nothing,
+    Variable,
+    File(Material),
 }
 
 impl Container {
@@ -49,12 +57,17 @@ impl Container {
     ) -> Result<Self, TlsError> {
         let agent = Agent::new(KIND, settings.uri.is_plain(), transports, metrics)?;
         let look_up = |name: &str| std::env::var(name).ok();
-        Ok(Self { settings: settings.clone(), agent, own, clock, look_up })
+        let authorization = match &settings.authorization {
+            Authorization::Nothing => Carried::Nothing,
+            Authorization::Variable => Carried::Variable,
+            Authorization::File(path) => Carried::File(Material::new(path.clone())),
+        };
+        Ok(Self { settings: settings.clone(), authorization, agent, own, clock, look_up })
     }
 
-    async fn read(&self) -> Result<Credential, Failure> {
+    async fn read(&mut self) -> Result<Credential, Failure> {
         let (host, port) = self.settings.uri.host_and_port();
-        if own::leads_to(&self.own, &host, port).await {
+        if own::url_leads_to(&self.own, self.settings.uri.as_str()).await {
             let reason =
                 format!("{host}:{port} is the relay itself, which would ask itself for ever");
             return Err(self.agent.fail(Cause::Misconfigured, reason).advised(
@@ -64,35 +77,37 @@ impl Container {
         }
         let token = self.token().await?;
         let request = self.request(token.as_ref())?;
-        let sent: Vec<&Secret> = token.iter().collect();
+        let bare = token.as_ref().map(without_scheme);
+        let sent: Vec<&Secret> = token.iter().chain(&bare).collect();
         let answer = self.agent.ask("credentials", request, LIMIT, &sent).await;
         let answer = answer.map_err(|refusal| self.refused(&refusal))?;
         document::read(answer.body(), self.clock.now()).map_err(|unfit| self.unfit(unfit))
     }
 
     /// What the request carries, read anew: the agents' tokens are rotated.
-    async fn token(&self) -> Result<Option<Secret>, Failure> {
+    async fn token(&mut self) -> Result<Option<Secret>, Failure> {
+        let agent = &self.agent;
         let missing = |reason: String| {
             // Whoever mounts the file may be late. It is never a reason for another identity.
-            self.agent.fail(Cause::Transient, format!("the authorization token: {reason}")).advised(
+            agent.fail(Cause::Transient, format!("the authorization token: {reason}")).advised(
                 "token file",
                 "mount the agent's token where the setting or AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names it, readable for the relay: EKS Pod Identity mounts it into every container of a pod that began after its service account was associated",
             )
         };
-        match &self.settings.authorization {
-            Authorization::Nothing => Ok(None),
-            Authorization::Variable => {
+        match &mut self.authorization {
+            Carried::Nothing => Ok(None),
+            Carried::Variable => {
                 let token = Secret::new((self.look_up)(TOKEN).unwrap_or_default()).trimmed();
                 if token.is_empty() {
-                    return Err(self.agent.fail(Cause::Misconfigured, format!("{TOKEN} is blank")));
+                    return Err(agent.fail(Cause::Misconfigured, format!("{TOKEN} is blank")));
                 }
                 Ok(Some(token))
             }
-            Authorization::File(path) => {
+            Carried::File(file) => {
                 // It may be a scheme and a token.
                 let right = "visible ASCII characters and blanks";
                 let allowed = |c: char| c.is_ascii_graphic() || c == ' ';
-                material::line(path, right, allowed).await.map(Some).map_err(missing)
+                file.line(right, allowed).await.map(Some).map_err(missing)
             }
         }
     }
@@ -141,6 +156,12 @@ impl Container {
             }
         }
     }
+}
+
+/// The token of an authorization that may begin with a scheme: an agent may quote it alone.
+fn without_scheme(authorization: &Secret) -> Secret {
+    let token = authorization.expose().rsplit(' ').next().unwrap_or_default();
+    Secret::new(token.to_owned())
 }
 
 const AGENTS_LOG: &str = "look at the agent's log on this node (EKS: kubectl -n kube-system logs daemonset/eks-pod-identity-agent)";

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use tokio::task::{JoinHandle, spawn_blocking};
 use zeroize::Zeroizing;
 
 use super::process_document::{self, LARGEST};
+use super::reading::Reading;
 use super::{Fetch, Freshness, Source};
 use crate::clock::Clock;
 use crate::credential::{
@@ -32,8 +32,8 @@ impl Environment {
     fn read(&self) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
         let look = |name: &str| (self.look_up)(name).filter(|value| !value.trim().is_empty());
-        // Half of a pair was meant to be used: `auto` must not end in another identity over it.
-        let nothing = KEYS.iter().all(|name| look(name).is_none());
+        // Half of a pair, or blanks, were meant to be used: `auto` must not end in another identity over it.
+        let nothing = KEYS.iter().all(|name| (self.look_up)(name).is_none_or(|v| v.is_empty()));
         let cause = if nothing { Cause::NotConfigured } else { Cause::Misconfigured };
         let need = |name: &str| {
             look(name).ok_or_else(|| {
@@ -75,26 +75,18 @@ impl Source for Environment {
 pub struct File {
     path: PathBuf,
     clock: Clock,
-    /// A read that has not ended. A mount that hangs holds up this one thread, however often the
-    /// file is asked for.
-    under_way: Option<JoinHandle<io::Result<Zeroizing<Vec<u8>>>>>,
+    reading: Reading<io::Result<Zeroizing<Vec<u8>>>>,
 }
 
 impl File {
     /// The file at `path`.
     pub fn new(path: PathBuf, clock: Clock) -> Self {
-        Self { path, clock, under_way: None }
+        Self { path, clock, reading: Reading::default() }
     }
 
     async fn read(&mut self) -> Result<Credential, Failure> {
-        if let Some(before) = &mut self.under_way {
-            // What a fetch that was given up has read is old by now: only its end is waited for.
-            let _ = before.await;
-        }
         let path = self.path.clone();
-        let reading = spawn_blocking(move || files::read(&path, LARGEST));
-        let read = self.under_way.insert(reading).await;
-        self.under_way = None;
+        let read = self.reading.of(move || files::read(&path, LARGEST)).await;
         let content = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         let content = content.map_err(|error| {
             let cause = match error.kind() {
@@ -155,8 +147,10 @@ mod tests {
         assert_eq!(error.cause, Cause::Misconfigured);
         assert_eq!(
             Environment::new(|_| Some(" ".to_owned())).read().unwrap_err().cause,
-            Cause::NotConfigured
+            Cause::Misconfigured,
+            "blanks are a secret that broke, and no reason for another identity"
         );
+        assert_eq!(Environment::new(|_| None).read().unwrap_err().cause, Cause::NotConfigured);
         assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
     }
 
@@ -177,20 +171,6 @@ mod tests {
         };
         let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
         assert_eq!(source.read().await.unwrap().secret_access_key.expose(), KEY);
-        std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
-        assert_eq!(source.read().await.unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
-    }
-
-    #[tokio::test]
-    async fn what_a_fetch_that_was_given_up_has_read_is_not_given_out() {
-        let form =
-            |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"{KEY}"}}"#);
-        let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
-        let old = spawn_blocking({
-            let path = source.path.clone();
-            move || files::read(&path, LARGEST)
-        });
-        source.under_way = Some(old);
         std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();
         assert_eq!(source.read().await.unwrap().access_key_id.as_str(), "AKIAIOSFODNN7EXAMPL2");
     }

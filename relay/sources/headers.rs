@@ -29,6 +29,17 @@ pub(super) fn shown(address: &str) -> String {
     scrub(&shown, [])
 }
 
+/// Where an address leads, without the path: ECS's is as good as a password.
+pub(super) fn host_of(address: &str) -> String {
+    let shown = shown(address);
+    match shown.split_once("//") {
+        Some((scheme, rest)) => {
+            format!("{scheme}//{}", rest.split('/').next().unwrap_or_default())
+        }
+        None => "another path of the same host".to_owned(),
+    }
+}
+
 /// The seconds of a Retry-After; no upstream of the relay's uses the other form.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)

@@ -2,6 +2,8 @@
 
 mod explain;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use hyper::{HeaderMap, Method, Request, Response};
 
 use super::agent::{Agent, Refusal};
 use super::document;
+use super::own;
 use super::{Fetch, Freshness, Source, headers};
 use crate::clock::{Clock, Moment};
 use crate::config::source::Imds as Settings;
@@ -40,6 +43,7 @@ const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-se
 /// The instance's role, from its metadata service (IMDSv2).
 pub struct Imds {
     endpoint: Box<str>,
+    own: Arc<[SocketAddr]>,
     agent: Agent,
     clock: Clock,
     token: Option<Token>,
@@ -79,22 +83,31 @@ enum Trouble {
 }
 
 impl Imds {
-    /// The service of these settings.
+    /// The service of these settings, which is none of the relay's `own` addresses.
     ///
     /// # Errors
     /// If it is asked by TLS and there are no roots to trust.
     pub fn new(
         settings: &Settings,
         transports: &Transports,
+        own: Arc<[SocketAddr]>,
         clock: Clock,
         metrics: ProfileMetrics,
     ) -> Result<Self, TlsError> {
         let endpoint = settings.endpoint.as_str().trim_end_matches('/').into();
         let agent = Agent::new(KIND, settings.endpoint.is_plain(), transports, metrics)?;
-        Ok(Self { endpoint, agent, clock, token: None })
+        Ok(Self { endpoint, own, agent, clock, token: None })
     }
 
     async fn read(&mut self, freshness: Freshness) -> Result<Credential, Failure> {
+        if own::url_leads_to(&self.own, &self.endpoint).await {
+            let reason =
+                format!("{} is the relay itself, which would ask itself for ever", self.endpoint);
+            return Err(self.agent.fail(Cause::Misconfigured, reason).advised(
+                "address",
+                "set AWS_EC2_METADATA_SERVICE_ENDPOINT for the application's container alone, or use another base than the instance's role: imds_emulation stands in its place",
+            ));
+        }
         if freshness == Freshness::Anew {
             self.token = None;
         }

@@ -2,47 +2,70 @@
 //! read at each use and trimmed.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
+use super::reading::Reading;
 use crate::credential::Secret;
 use crate::files;
 
 /// JWTs, tokens and secret ids have a few kilobytes at most.
 const LARGEST: u64 = 64 << 10;
 
-/// Reads a token, an id or a JWT.
-///
-/// # Errors
-/// What is wrong with the file, without a word of its text.
-pub(super) async fn token(path: &Path) -> Result<Secret, String> {
-    line(path, "visible ASCII characters", |c| c.is_ascii_graphic()).await
+/// A file that is read again and again.
+pub(super) struct Material {
+    path: PathBuf,
+    reading: Reading<io::Result<Zeroizing<Vec<u8>>>>,
 }
 
-/// Reads a line in which only what is `allowed`, in words `right`, may stand.
-///
-/// # Errors
-/// What is wrong with the file, without a word of its text.
-pub(super) async fn line(
-    path: &Path,
-    right: &'static str,
-    allowed: impl Fn(char) -> bool,
-) -> Result<Secret, String> {
-    let unfit = |why: String| format!("{}: {why}", path.display());
-    let owned = path.to_owned();
-    let content = spawn_blocking(move || files::read(&owned, LARGEST))
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-        .map_err(|error| unfit(format!("it cannot be read: {error}")))?;
-    let bytes = content.len();
-    let wrong = || format!("its {bytes} bytes are not what is wanted: {right} on one line");
-    let text = str::from_utf8(&content).map_err(|_| unfit(wrong()))?.trim();
-    if text.is_empty() {
-        return Err(unfit(format!("it is empty ({bytes} bytes, all of them blanks)")));
+impl Material {
+    /// The file at `path`.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, reading: Reading::default() }
     }
-    if !text.chars().all(allowed) {
-        return Err(unfit(wrong()));
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
-    Ok(Secret::new(text.to_owned()))
+
+    /// Reads a token, an id or a JWT.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without a word of its text.
+    pub(super) async fn token(&mut self) -> Result<Secret, String> {
+        self.line("visible ASCII characters", |c| c.is_ascii_graphic()).await
+    }
+
+    /// Reads a line in which only what is `allowed`, in words `right`, may stand.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without a word of its text.
+    pub(super) async fn line(
+        &mut self,
+        right: &'static str,
+        allowed: impl Fn(char) -> bool,
+    ) -> Result<Secret, String> {
+        let unfit = |why: String, path: &Path| format!("{}: {why}", path.display());
+        let path = self.path.clone();
+        let content = self.reading.of(move || files::read(&path, LARGEST)).await;
+        let content = content
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            .map_err(|error| unfit(format!("it cannot be read: {error}"), &self.path))?;
+        let bytes = content.len();
+        let wrong = || {
+            let why = format!("its {bytes} bytes are not what is wanted: {right} on one line");
+            unfit(why, &self.path)
+        };
+        let text = str::from_utf8(&content).map_err(|_| wrong())?.trim();
+        if text.is_empty() {
+            let why = format!("it is empty ({bytes} bytes, all of them blanks)");
+            return Err(unfit(why, &self.path));
+        }
+        if !text.chars().all(allowed) {
+            return Err(wrong());
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
 }

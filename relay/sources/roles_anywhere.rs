@@ -16,6 +16,7 @@ use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use serde::{Deserialize, Serialize};
 
+use super::reading::Reading;
 use super::{Fetch, Freshness, Source};
 use crate::arn::Partition;
 use crate::clock::{Clock, Moment, Timestamp};
@@ -28,7 +29,7 @@ use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 use crate::transport::{Security, TlsError, Transport, Transports};
 use certificate::Certificate;
-use identity::Identity;
+use identity::{Both, Identity};
 
 const KIND: &str = "roles_anywhere";
 
@@ -41,6 +42,7 @@ const CUT: Duration = Duration::from_secs(60);
 /// A role for a certificate: IAM Roles Anywhere.
 pub struct RolesAnywhere {
     settings: Settings,
+    reading: Reading<Both>,
     /// `https://rolesanywhere.<region>.amazonaws.com`, or what is set in its place.
     endpoint: String,
     transport: Transport,
@@ -103,6 +105,7 @@ impl RolesAnywhere {
         Ok(Self {
             endpoint: endpoint(settings),
             settings: settings.clone(),
+            reading: Reading::default(),
             transport: transports.get(security)?,
             clock,
             metrics,
@@ -113,7 +116,8 @@ impl RolesAnywhere {
 
     async fn create_session(&mut self) -> Result<Credential, Failure> {
         let started = self.clock.now();
-        let identity = Identity::read(&self.settings.certificate, started.wall).await?;
+        let identity =
+            Identity::read(&self.settings.certificate, &mut self.reading, started.wall).await?;
         self.tell_late_renewal(&identity.certificate, started.wall);
         let request = self
             .request(&identity, started.wall)

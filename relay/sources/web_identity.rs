@@ -12,7 +12,8 @@ use crate::metrics::ProfileMetrics;
 use crate::sts::{Clients, Issued, OddLifetime, Shared, options};
 use crate::transport::TlsError;
 
-use super::{Fetch, Freshness, Source, material};
+use super::material::Material;
+use super::{Fetch, Freshness, Source};
 pub use claims::Claims;
 
 const KIND: &str = "web_identity";
@@ -21,6 +22,7 @@ const OPERATION: &str = "AssumeRoleWithWebIdentity";
 /// A role for the token of an OIDC issuer.
 pub struct WebIdentity {
     settings: Settings,
+    file: Material,
     sts: Shared,
     clock: Clock,
     metrics: ProfileMetrics,
@@ -46,7 +48,8 @@ impl WebIdentity {
     ) -> Result<Self, TlsError> {
         let sts = clients.get(&settings.sts)?;
         let lifetime = OddLifetime::default();
-        Ok(Self { settings: settings.clone(), sts, clock, metrics, lifetime })
+        let file = Material::new(settings.token_file.clone());
+        Ok(Self { settings: settings.clone(), file, sts, clock, metrics, lifetime })
     }
 
     /// Assumes the role. Where the token is not accepted and another one is in the file by then, that
@@ -68,7 +71,7 @@ impl WebIdentity {
     ///
     /// The cause is never [`Cause::NotConfigured`], upon which `auto` would go on to another
     /// identity.
-    async fn token(&self) -> Result<Token, Failure> {
+    async fn token(&mut self) -> Result<Token, Failure> {
         let unfit = |why: String| {
             let reason = format!(
                 "the web identity token (source.web_identity.token_file, AWS_WEB_IDENTITY_TOKEN_FILE): {why}"
@@ -76,12 +79,11 @@ impl WebIdentity {
             let failure = Failure::new(Cause::StaleCaller, Stage::Base(KIND), reason);
             failure.advised(advice::TOKEN, advice::FILE)
         };
-        let path = &self.settings.token_file;
-        let text = material::token(path).await.map_err(unfit)?;
+        let text = self.file.token().await.map_err(unfit)?;
         let claims = Claims::read(&text).ok_or_else(|| {
             unfit(format!(
                 "{}: its {} characters are no JWT: three parts of base64url with dots between, the second a JSON object",
-                path.display(),
+                self.file.path().display(),
                 text.len()
             ))
         })?;

@@ -73,12 +73,13 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
         | "MissingAuthenticationToken"
         | "RequestExpired"
         | "SignatureDoesNotMatch"
-        | "InvalidIdentityToken" => Cause::StaleCaller,
+        | "InvalidIdentityToken"
+        // It may also say that the claim has expired, which the next token mends.
+        | "IDPRejectedClaim" => Cause::StaleCaller,
         "AccessDenied"
         | "AccessDeniedException"
         | "NotAuthorized"
-        | "OptInRequired"
-        | "IDPRejectedClaim" => Cause::Denied,
+        | "OptInRequired" => Cause::Denied,
         "ValidationError"
         | "MalformedPolicyDocument"
         | "PackedPolicyTooLarge"
@@ -124,7 +125,7 @@ mod tests {
             (Some("ExpiredTokenException"), 400, Cause::StaleCaller),
             (Some("InvalidIdentityToken"), 400, Cause::StaleCaller),
             (Some("AccessDenied"), 403, Cause::Denied),
-            (Some("IDPRejectedClaim"), 403, Cause::Denied),
+            (Some("IDPRejectedClaim"), 403, Cause::StaleCaller),
             (Some("ValidationError"), 400, Cause::Misconfigured),
             (Some("PackedPolicyTooLarge"), 400, Cause::Misconfigured),
             (Some("RegionDisabledException"), 403, Cause::Misconfigured),

@@ -26,7 +26,7 @@ def test_a_session_is_refused_from_its_expiry_on(aws):
     )
     as_spoke = aws.client("sts", *spoke_keys)
     assert as_spoke.get_caller_identity()["Account"] == aws.spoke_account
-    assert aws.client("s3", *spoke_keys).list_buckets()["Buckets"] == []
+    assert aws.client("s3", *spoke_keys).list_buckets()["Buckets"]
 
     key = spoke["AccessKeyId"]
     (ended,) = wait_for(

@@ -2,7 +2,7 @@
 //! SDKs say.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::config::document::{
     SourceDocument, WebIdentityDocument,
 };
 use crate::config::mistakes::Place;
-use crate::config::source::{Authorization, Container, Imds, Process, SharedProfile};
+use crate::config::source::{Authorization, Container, Imds, Meant, Process, SharedProfile};
 use crate::config::template::Pod;
 use crate::config::values::{self, ContainerUri, UpstreamUrl};
 
@@ -144,16 +144,29 @@ impl Resolver<'_> {
                 self.needed_or_variable(uri.as_deref(), uri_at, FULL_URI, &what, read)?
             }
         };
-        self.check_loop(&uri, place);
+        self.check_loop(uri.as_str(), place);
         let file = given.token_file.as_deref();
         let file = file.map(|text| self.file(text, at.push_key("token_file")));
         let authorization = match optional(file)? {
             Some(file) => Authorization::File(file),
             // Somebody else's token is not sent to a URL of the operator's own.
             None if given.uri.is_some() => Authorization::Nothing,
+            // Where both are set, it belongs to the other one.
+            None if self.both_uris() => Authorization::Nothing,
             None => self.authorization_of_environment()?,
         };
         Some(Source::Container(Container { uri, authorization }))
+    }
+
+    /// Whether ECS's variable stands beside the one for other agents, which it outranks.
+    fn both_uris(&mut self) -> bool {
+        let both = [RELATIVE_URI, FULL_URI].iter().all(|name| self.environment.get(name).is_some());
+        if both {
+            let what = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set too and comes first, as in the SDKs; the \
+                        authorization token that is set for this one is not sent there";
+            self.warnings.add(Place::variable(FULL_URI), what);
+        }
+        both
     }
 
     fn authorization_of_environment(&mut self) -> Option<Authorization> {
@@ -166,10 +179,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn check_loop(&mut self, uri: &ContainerUri, place: Place) {
-        if self.listen.is_some_and(|listen| leads_to(uri, listen)) {
-            let what = "it leads to the relay itself (endpoint.listen), which would ask itself for ever; set \
-                        the variable for the application's container alone, or name the agent that is meant";
+    fn check_loop(&mut self, uri: &str, place: Place) {
+        if self.leads_here(uri) {
+            let what = "it leads to the relay itself (endpoint.listen or imds_emulation.listen), which would ask \
+                        itself for ever; set the variable for the application's container alone, or name the \
+                        agent that is meant";
             self.mistakes.add(place, what);
         }
     }
@@ -184,8 +198,9 @@ impl Resolver<'_> {
             if !endpoint.is_private() {
                 let what = "plain http on another machine, where anybody between could read the credentials; \
                             the metadata service is at a link-local address";
-                self.mistakes.add(place, what);
+                self.mistakes.add(place.clone(), what);
             }
+            self.check_loop(endpoint.as_str(), place);
             return Some(Source::Imds(Imds { endpoint }));
         }
         let mode = self.environment.get(MODE).map(|text| {
@@ -199,6 +214,7 @@ impl Resolver<'_> {
         });
         let ipv6 = given.ipv6.or(optional(mode)?).unwrap_or(false);
         let endpoint = if ipv6 { IMDS_V6 } else { IMDS_V4 };
+        self.check_loop(endpoint, at.into());
         // Both are URLs.
         let endpoint = endpoint.parse().ok()?;
         Some(Source::Imds(Imds { endpoint }))
@@ -222,7 +238,13 @@ impl Resolver<'_> {
         let config_file = file(given.config_file.as_deref(), at.push_key("config_file"));
         let credentials_file =
             file(given.credentials_file.as_deref(), at.push_key("credentials_file"));
+        let named = ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
+        let named = named.iter().any(|name| self.environment.get(name).is_some())
+            || given.name.is_some()
+            || given.config_file.is_some()
+            || given.credentials_file.is_some();
         Some(Source::Profile(SharedProfile {
+            meant: if named { Meant::ByName } else { Meant::IfThere },
             name: optional(name)?,
             config_file: config_file?,
             credentials_file: credentials_file?,
@@ -264,7 +286,7 @@ impl Resolver<'_> {
         let keys = set("AWS_ACCESS_KEY_ID") || set("AWS_SECRET_ACCESS_KEY");
         let web_identity = set(TOKEN_FILE);
         let half = web_identity && !set(ROLE);
-        let container = set(RELATIVE_URI) || (set(FULL_URI) && !self.full_uri_leads_here());
+        let container = set(RELATIVE_URI) || self.full_uri_leads_elsewhere();
         let disabled = self.flag(None, "AWS_EC2_METADATA_DISABLED", true);
         if half {
             // A token comes from the platform alone; a role alone has other uses.
@@ -298,23 +320,25 @@ impl Resolver<'_> {
         ways.into_iter().collect::<Option<_>>().map(Source::Auto)
     }
 
-    /// Whether the SDKs' variable leads to the relay itself, as it does where it was set for the
-    /// whole pod: it is not one of the ways then.
-    fn full_uri_leads_here(&self) -> bool {
-        let uri = self.environment.get(FULL_URI).and_then(|text| text.parse().ok());
-        uri.zip(self.listen).is_some_and(|(uri, listen)| leads_to(&uri, listen))
+    /// Whether the SDKs' variable is set for something else than the relay itself, to which it leads
+    /// where it was set for the whole pod.
+    fn full_uri_leads_elsewhere(&self) -> bool {
+        self.environment.get(FULL_URI).is_some_and(|uri| !self.leads_here(uri))
     }
-}
 
-/// Whether a URL leads to the relay's own endpoint, as far as it says so itself: what other names
-/// stand for shows when they are looked up.
-pub(super) fn leads_to(uri: &ContainerUri, listen: SocketAddr) -> bool {
-    let (host, port) = uri.host_and_port();
-    let here = host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse().is_ok_and(|ip: std::net::IpAddr| {
-            let ip = ip.to_canonical();
-            ip.is_loopback() || ip.is_unspecified() || ip == listen.ip()
-        });
-    here && port == listen.port()
+    /// Whether a URL leads to where the relay itself serves credentials, as far as it says so: what
+    /// other names stand for shows when they are looked up.
+    pub(super) fn leads_here(&self, uri: &str) -> bool {
+        let Ok(uri) = uri.parse::<ContainerUri>() else { return false };
+        let (host, port) = uri.host_and_port();
+        let name = host == "localhost" || host.ends_with(".localhost");
+        let ip = host.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+        self.own.iter().any(|own| {
+            let near = own.ip().is_loopback() || own.ip().is_unspecified();
+            let here = ip.is_some_and(|ip| {
+                ip == own.ip() || (near && (ip.is_loopback() || ip.is_unspecified()))
+            });
+            port == own.port() && (here || (near && name))
+        })
+    }
 }

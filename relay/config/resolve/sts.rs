@@ -8,7 +8,8 @@ use deserr::ValuePointerRef;
 use super::{ROOT, Resolver, keys};
 use crate::config::Sts;
 use crate::config::document::{
-    Document, GetSessionTokenDocument, HopDocument, StsDocument, WebIdentityDocument,
+    Document, GetSessionTokenDocument, HopDocument, SourceDocument, StsDocument,
+    WebIdentityDocument,
 };
 use crate::config::environment::Environment;
 use crate::config::mistakes::Place;
@@ -115,7 +116,10 @@ impl Askers {
             sources().filter_map(|source| source.web_identity.as_ref()).chain(identities).collect();
         let auto = sources().any(|source| source.auto.is_some())
             && environment.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_some();
-        let anywhere = sources().any(|source| source.roles_anywhere.is_some());
+        // These have the roots from here.
+        let by_tls = |source: &SourceDocument| {
+            source.roles_anywhere.is_some() || source.profile.is_some() || source.auto.is_some()
+        };
         let without_region = [
             (
                 auto || web_identities.iter().any(|source| source.region.is_none()),
@@ -147,7 +151,7 @@ impl Askers {
         let any = hops().next().is_some()
             || exchanges().next().is_some()
             || !web_identities.is_empty()
-            || anywhere;
+            || sources().any(by_tls);
         Self { any: any || !without_region.is_empty(), without_region }
     }
 }

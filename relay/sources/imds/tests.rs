@@ -20,7 +20,8 @@ fn imds(address: SocketAddr) -> (Imds, ManualClock) {
     let manual = ManualClock::starting_at(Timestamp::from_secs(NOW));
     let metrics = Metrics::new().profile(&"payments".parse().unwrap());
     let settings = Settings { endpoint };
-    let made = Imds::new(&settings, &Transports::default(), manual.clock(), metrics).unwrap();
+    let made =
+        Imds::new(&settings, &Transports::default(), [].into(), manual.clock(), metrics).unwrap();
     (made, manual)
 }
 

@@ -21,6 +21,7 @@ impl Home {
             path
         };
         let settings = Settings {
+            meant: crate::config::source::Meant::ByName,
             name: Some("app".to_owned()),
             config_file: Some(write("config", config)),
             credentials_file: Some(write("credentials", credentials)),

@@ -4,7 +4,6 @@
 use std::io;
 use std::path::Path;
 
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
@@ -15,9 +14,13 @@ use crate::clock::Timestamp;
 use crate::config::ClientCertificate;
 use crate::failure::{Cause, Failure};
 use crate::files;
+use crate::sources::reading::Reading;
 
 /// A certificate with a few others after it, or a key: some kilobytes.
 const LARGEST: u64 = 64 << 10;
+
+/// What was read of both files.
+pub(super) type Both = (io::Result<Zeroizing<Vec<u8>>>, io::Result<Zeroizing<Vec<u8>>>);
 
 /// A certificate, those that lead from it to the trust anchor's, and its key.
 pub(super) struct Identity {
@@ -32,9 +35,13 @@ impl Identity {
     ///
     /// # Errors
     /// Which file is not as it must be, and how; nothing of the key.
-    pub(super) async fn read(files: &ClientCertificate, now: Timestamp) -> Result<Self, Failure> {
+    pub(super) async fn read(
+        files: &ClientCertificate,
+        reading: &mut Reading<Both>,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let owned = files.clone();
-        let both = spawn_blocking(move || {
+        let both = reading.of(move || {
             let read = |path: &Path| files::read(path, LARGEST);
             (read(&owned.cert), read(&owned.key))
         });

@@ -7,7 +7,7 @@ use ring::digest;
 use super::super::errors::fail;
 use crate::credential::Secret;
 use crate::failure::{Cause, Failure};
-use crate::sources::material;
+use crate::sources::material::Material;
 
 /// What is told apart by what it is of, not by what it says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Fingerprint {
 /// # Errors
 /// What is wrong with the file, without a word of its text.
 pub(super) async fn read(setting: &'static str, path: &Path) -> Result<Secret, Failure> {
-    material::token(path).await.map_err(|why| unfit(setting, &why))
+    Material::new(path.to_owned()).token().await.map_err(|why| unfit(setting, &why))
 }
 
 /// Reads a password, in which more is allowed.
@@ -41,7 +41,7 @@ pub(super) async fn read(setting: &'static str, path: &Path) -> Result<Secret, F
 /// What is wrong with the file, without a word of its text.
 pub(super) async fn read_password(setting: &'static str, path: &Path) -> Result<Secret, Failure> {
     let right = "text without control characters";
-    let read = material::line(path, right, |c| !c.is_control()).await;
+    let read = Material::new(path.to_owned()).line(right, |c| !c.is_control()).await;
     read.map_err(|why| unfit(setting, &why))
 }
 

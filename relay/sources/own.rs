@@ -2,11 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use hyper::Uri;
 use tokio::net::lookup_host;
+
+/// Whether a URL leads to one of the relay's `own` addresses.
+pub(super) async fn url_leads_to(own: &[SocketAddr], url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    leads_to(own, host, uri.port_u16().unwrap_or(default)).await
+}
 
 /// Whether a name or an address stands for one of the relay's `own` addresses. A name that cannot be
 /// looked up does not; whoever connects to it says so.
-pub(super) async fn leads_to(own: &[SocketAddr], host: &str, port: u16) -> bool {
+async fn leads_to(own: &[SocketAddr], host: &str, port: u16) -> bool {
     if own.iter().all(|own| own.port() != port) {
         return false;
     }
