@@ -2,8 +2,10 @@
 environment, files and volumes at their own paths, in a network and a mount namespace of their own.
 """
 
+import grp
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -123,10 +125,8 @@ def test_docker_compose(calm_aws, binary, tmp_path):
         path = Path(given["target"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(compose["configs"][given["source"]]["content"])
-    for given in relay["secrets"]:
-        assert given["source"] in compose["secrets"]
-        keys_file(calm_aws, Path(given["target"]))
-    volumes(compose, relay, app)
+    assert relay["network_mode"] == app["network_mode"] == "service:network" and "network" in compose["services"]
+    mount_volumes(calm_aws, compose, relay, app)
     user = relay["user"].split(":")[0]
     started = Container(tmp_path, "relay", without_image(relay["command"]), {}, calm_aws, user)
     try:
@@ -137,15 +137,19 @@ def test_docker_compose(calm_aws, binary, tmp_path):
     assert ended == 0 and leaks([started.log()], calm_aws.secrets()) == []
 
 
-def volumes(compose, relay, app):
-    """Mounts the volumes that both share, with the options that the example gives the engine."""
+def mount_volumes(aws, compose, relay, app):
+    """Mounts the volume that both share, with the options that the example gives the engine; lays out the base's folder."""
 
     for volume in relay["volumes"]:
-        name, path = volume.split(":")
-        assert f"{name}:{path}:ro" in app["volumes"]
-        options = compose["volumes"][name]["driver_opts"]
+        name, path, *options = volume.split(":")
         Path(path).mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", options["type"], options["device"], path, "-o", options["o"]], check=True)
+        if options == ["ro"]:
+            assert name == "./base"
+            keys_file(aws, Path(path) / "base.json")
+            continue
+        assert f"{name}:{path}:ro" in app["volumes"]
+        given = compose["volumes"][name]["driver_opts"]
+        subprocess.run(["mount", "-t", given["type"], given["device"], path, "-o", given["o"]], check=True)
 
 
 @in_a_pod
@@ -183,15 +187,22 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
     unit = DEPLOY / "host" / "credential-relay.service"
     settings = [line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"\w+=", line)]
     settings = dict(settings)
+    comment = [line.removeprefix("#   Environment=") for line in unit.read_text().splitlines()]
+    given = dict(line.split("=", 1) for line in comment if line.startswith("AWS_"))
+    token = given["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
     hub = f"{calm_aws.hub_role_arn}\n      - role_arn: "
     text = (DEPLOY / "host" / "credential-relay.yaml").read_text()
     config = Path("/etc/credential-relay/config.yaml")
     config.parent.mkdir()
     config.write_text(as_on_this_machine(text, calm_aws, hub + calm_aws.files_role_arn))
-    subprocess.run(["useradd", "--system", "--no-create-home", settings["User"]], check=True)
+    for name in (settings["User"], "payments"):
+        subprocess.run(["useradd", "--system", "--no-create-home", "--user-group", name], check=True)
     folder = Path("/run") / settings["RuntimeDirectory"]
     folder.mkdir(int(settings["RuntimeDirectoryMode"], 8))
     shutil.chown(folder, settings["User"], settings["Group"])
+    shutil.copy(DEPLOY / "host" / "credential-relay.tmpfiles.conf", "/etc/tmpfiles.d/credential-relay.conf")
+    subprocess.run(["systemd-tmpfiles", "--create", "credential-relay.conf"], check=True)
+    assert settings["ReadWritePaths"] == str(Path(token).parent)
     ids = folder.stat()
     keys = {"AWS_ACCESS_KEY_ID": calm_aws.base["access_key_id"]}
     keys["AWS_SECRET_ACCESS_KEY"] = calm_aws.base["secret_access_key"]
@@ -200,12 +211,12 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
     try:
         post = shlex.split(settings["ExecStartPost"])
         subprocess.run(post, env=environment(tmp_path), check=True, timeout=60, stdout=subprocess.DEVNULL)
-        comment = [line.removeprefix("#   Environment=") for line in unit.read_text().splitlines()]
-        given = dict(line.split("=", 1) for line in comment if line.startswith("AWS_"))
+        member = ["setpriv", f"--reuid={pwd.getpwnam('payments').pw_uid}", f"--regid={grp.getgrnam('payments').gr_gid}"]
         run_application(tmp_path, given, calm_aws, "host", calm_aws.files_role_arn)
-        # A user who is not of the relay's group cannot read the token.
-        token = given["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
-        other = subprocess.run(["setpriv", "--reuid=65533", "--clear-groups", "cat", token], capture_output=True)
+        # The service's user can read the token, and one who is not of its group cannot.
+        subprocess.run([*member, "--clear-groups", "cat", token], check=True, stdout=subprocess.DEVNULL)
+        stranger = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"]
+        other = subprocess.run([*stranger, "cat", token], capture_output=True)
         assert other.returncode != 0 and b"Permission denied" in other.stderr
     finally:
         ended = started.stop()
