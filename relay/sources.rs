@@ -3,12 +3,16 @@
 #[cfg(not(feature = "host"))]
 pub mod absent;
 mod agent;
+#[cfg(feature = "host")]
+mod aside;
 pub mod auto;
 pub mod container;
 mod document;
 pub mod fixed;
 mod headers;
 pub mod imds;
+#[cfg(feature = "host")]
+mod last_words;
 #[cfg(test)]
 mod loopback;
 mod material;

@@ -2,6 +2,7 @@
 
 use tokio::process::Command;
 
+use super::aside::Aside;
 use super::process_document::{self, Unfit};
 use super::{Fetch, Freshness, Source, program};
 use crate::clock::Clock;
@@ -16,19 +17,20 @@ const KIND: &str = "process";
 pub struct Process {
     settings: Settings,
     clock: Clock,
+    starting: Aside,
 }
 
 impl Process {
     /// The program of these settings.
     pub fn new(settings: &Settings, clock: Clock) -> Self {
-        Self { settings: settings.clone(), clock }
+        Self { settings: settings.clone(), clock, starting: Aside::default() }
     }
 
-    async fn keys(&self) -> Result<Credential, Failure> {
+    async fn keys(&mut self) -> Result<Credential, Failure> {
         let Settings { program, arguments, timeout } = &self.settings;
         let mut command = Command::new(program);
         command.args(arguments);
-        let printed = program::printed(command, *timeout).await;
+        let printed = program::printed(command, *timeout, &mut self.starting).await;
         let read = printed.and_then(|text| {
             process_document::parse(&text, self.clock.now()).map_err(|unfit| {
                 Unfit::new(unfit.cause, format!("what it printed: {}", unfit.reason))

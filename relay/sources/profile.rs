@@ -1,11 +1,12 @@
 //! A profile of the SDKs' shared configuration and credentials files.
 //!
-//! AWS's own provider reads and follows it: keys, roles over other profiles, web identities, SSO. It
+//! AWS's own provider follows it, beside the relay's thread: keys, roles over other profiles, web identities, SSO. It
 //! is made anew at each fetch, since one remembers for ever how its first start failed. A
 //! `credential_process` alone is the relay's own to run: that provider gives it no time, leaves it
 //! behind where a fetch is given up, and logs what it says.
 
 mod errors;
+mod shared;
 mod walk;
 
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
@@ -16,11 +17,10 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{ProvideCredentials, Result as Provision};
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_sts::config::SharedHttpClient;
-use aws_types::os_shim_internal::{Env, Fs};
 use tokio::process::Command;
 
+use super::aside::Aside;
 use super::process_document::{self, Unfit};
 use super::{Fetch, Freshness, Source, program};
 use crate::clock::{Clock, Timestamp};
@@ -32,6 +32,7 @@ use crate::credential::{
 use crate::failure::{Cause, Failure, Stage};
 use crate::sts;
 use crate::transport::{Security, TlsError, Transports};
+use shared::Shared;
 use walk::Processed;
 
 const KIND: &str = "profile";
@@ -41,6 +42,7 @@ pub struct SharedProfile {
     settings: Settings,
     http: SharedHttpClient,
     clock: Clock,
+    aside: Aside,
 }
 
 impl SharedProfile {
@@ -56,22 +58,23 @@ impl SharedProfile {
         let tls = Tls { ca_cert: settings.ca_cert.clone(), ..Tls::default() };
         let secure = transports.get(Security::Tls(tls))?;
         let http = sts::http_client_by_scheme(secure, transports.get(Security::Plain)?);
-        Ok(Self { settings: settings.clone(), http, clock })
+        Ok(Self { settings: settings.clone(), http, clock, aside: Aside::default() })
     }
 
-    async fn keys(&self) -> Result<Credential, Failure> {
-        let files = self.files();
-        let name = self.settings.name.clone().map(Into::into);
-        let sections = aws_config::profile::load(&Fs::real(), &Env::real(), &files, name).await;
-        let sections = sections.map_err(|error| errors::unread(&error))?;
-        let region = region(&sections);
+    async fn keys(&mut self) -> Result<Credential, Failure> {
+        let settings = self.settings.clone();
+        let read =
+            self.aside.run(move || Shared::read(&settings, |name| std::env::var_os(name))).await;
+        let shared = read.map_err(|error| errors::fault(&error))??;
+        let sections = shared.sections(&self.name()).await?;
         let process = walk::process(&sections);
         let started = self.clock.now();
         let provided = match &process {
-            Some(process) => self.by_process(process, files, region).await?,
-            None => self.provider(files, region).provide_credentials().await,
+            Some(process) => self.by_process(process, &shared, region(&sections)).await?,
+            None => self.by_sdk(&shared, region(&sections)).await?,
         };
-        let keys = provided.map_err(|error| errors::explain(&error, &sections))?;
+        let meant = self.settings.meant;
+        let keys = provided.map_err(|error| errors::explain(&error, &sections, &shared, meant))?;
         // What STS and SSO give is made for this fetch; a program may give what it has kept.
         let made = process.is_none_or(|process| !process.roles.is_empty());
         let life = |end: Timestamp| match made {
@@ -81,65 +84,61 @@ impl SharedProfile {
         self.taken(&keys, life)
     }
 
-    fn files(&self) -> EnvConfigFiles {
-        let Settings { config_file, credentials_file, .. } = &self.settings;
-        let mut files = EnvConfigFiles::builder()
-            .include_default_config_file(config_file.is_none())
-            .include_default_credentials_file(credentials_file.is_none());
-        if let Some(path) = config_file {
-            files = files.with_file(EnvConfigFileKind::Config, path);
-        }
-        if let Some(path) = credentials_file {
-            files = files.with_file(EnvConfigFileKind::Credentials, path);
-        }
-        files.build()
+    fn name(&self) -> String {
+        let of_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+        self.settings.name.clone().or_else(of_environment).unwrap_or_else(|| "default".to_owned())
     }
 
-    fn provider(
-        &self,
-        files: EnvConfigFiles,
+    /// What AWS's own provider makes of the profile. It reads logins of SSO and tokens of web
+    /// identities on the thread that polls it.
+    async fn by_sdk(
+        &mut self,
+        shared: &Shared,
         region: Option<Region>,
-    ) -> ProfileFileCredentialsProvider {
+    ) -> Result<Provision, Failure> {
         let config = ProviderConfig::without_region()
             .with_region(region)
             .with_http_client(self.http.clone())
             .with_retry_config(sts::retries())
             .with_timeout_config(sts::timeouts());
-        let mut builder = ProfileFileCredentialsProvider::builder()
+        let provider = ProfileFileCredentialsProvider::builder()
             .configure(&config)
-            .profile_files(files)
-            .with_custom_provider("EcsContainer", NotFollowed);
-        if let Some(name) = &self.settings.name {
-            builder = builder.profile_name(name);
-        }
-        builder.build()
+            .profile_files(shared.texts())
+            .profile_name(self.name())
+            .with_custom_provider("EcsContainer", NotFollowed(errors::CONTAINER))
+            .with_custom_provider("Ec2InstanceMetadata", NotFollowed(errors::INSTANCE))
+            .build();
+        let provided =
+            self.aside.poll(|| async move { provider.provide_credentials().await }).await;
+        provided.map_err(|error| errors::fault(&error))
     }
 
     /// The keys that a program prints, and the roles that the profiles above it assume with them.
     async fn by_process(
-        &self,
+        &mut self,
         process: &Processed<'_>,
-        files: EnvConfigFiles,
+        shared: &Shared,
         region: Option<Region>,
     ) -> Result<Provision, Failure> {
         let mut keys = self.run(process).await.map_err(|Unfit { cause, reason }| {
             let reason = format!("credential_process of the profile {}: {reason}", process.profile);
+            // There is something to work with, whatever is missing.
+            let cause = if cause == Cause::NotConfigured { Cause::Misconfigured } else { cause };
             Failure::new(cause, Stage::Base(KIND), reason)
         })?;
         if process.roles.is_empty() {
             return Ok(Ok(keys));
         }
-        let mut config = aws_config::defaults(BehaviorVersion::latest())
+        let config = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_config::meta::region::RegionProviderChain::first_try(region))
             .http_client(self.http.clone())
             .retry_config(sts::retries())
             .timeout_config(sts::timeouts())
-            .profile_files(files)
-            .no_credentials();
-        if let Some(name) = &self.settings.name {
-            config = config.profile_name(name);
-        }
-        let config = config.load().await;
+            .profile_files(shared.texts())
+            .profile_name(self.name())
+            .no_credentials()
+            .load()
+            .await;
         for role in &process.roles {
             let mut builder = AssumeRoleProvider::builder(role.arn).configure(&config);
             builder = builder.session_name(role.session_name.unwrap_or("credential-relay"));
@@ -155,10 +154,10 @@ impl SharedProfile {
     }
 
     /// As the SDKs do, a shell reads the command.
-    async fn run(&self, process: &Processed<'_>) -> Result<Credentials, Unfit> {
+    async fn run(&mut self, process: &Processed<'_>) -> Result<Credentials, Unfit> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", process.command]);
-        let printed = program::printed(command, LIMIT).await?;
+        let printed = program::printed(command, LIMIT, &mut self.aside).await?;
         let keys = process_document::parse(&printed, self.clock.now())?;
         let expiry = match &keys.validity {
             Validity::Until(life) => Some(life.expiry().wall.into()),
@@ -222,17 +221,18 @@ fn region(sections: &ProfileSet) -> Option<Region> {
         .map(Region::new)
 }
 
-/// In the place of a container endpoint: where a whole pod has the SDKs' variable for the relay,
-/// that is the relay itself.
+/// In the place of a `credential_source` that is refused, with the reason. A container endpoint is
+/// the relay itself where a whole pod has the SDKs' variable for it; and the SDK's provider of the
+/// instance's role gives keys that have ended an end of its own making.
 #[derive(Debug)]
-struct NotFollowed;
+struct NotFollowed(&'static str);
 
 impl ProvideCredentials for NotFollowed {
     fn provide_credentials<'a>(&'a self) -> Provided<'a>
     where
         Self: 'a,
     {
-        Provided::ready(Err(CredentialsError::invalid_configuration(errors::CONTAINER)))
+        Provided::ready(Err(CredentialsError::invalid_configuration(self.0)))
     }
 }
 

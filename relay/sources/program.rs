@@ -4,24 +4,21 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::ExitStatusExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::aside::Aside;
+use super::last_words::{self, LONGEST};
 use super::process_document::{LARGEST, Unfit};
-use crate::credential::scrub;
 use crate::failure::Cause;
 
-/// So much of the end of its standard error is looked at for its last line.
-const LAST_WORDS: usize = 1 << 10;
-
-/// A word that is this long and has a digit in it is not repeated: it may be a key.
-const LONGEST_WORD: usize = 16;
-
 /// What a program printed to its standard output, once it has ended well within `limit`. One that
-/// has not is killed.
+/// has not is killed, with all that it started but for what left its process group. The start is a
+/// matter for the thread `starting`: it waits for the mount on which the program is.
 ///
 /// # Errors
 /// That it could not be started, took too long, printed too much, or how it ended, with the last
@@ -29,26 +26,46 @@ const LONGEST_WORD: usize = 16;
 pub(super) async fn printed(
     mut command: Command,
     limit: Duration,
+    starting: &mut Aside,
 ) -> Result<Zeroizing<Vec<u8>>, Unfit> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut program = command.spawn().map_err(|error| not_started(&error))?;
-    let ending = async {
-        let (out, said) = (program.stdout.take(), program.stderr.take());
-        let (out, said) = tokio::join!(whole(out), tail(said));
-        // Who prints without end is not waited for.
-        let out = out?;
-        Ok::<_, io::Error>((program.wait().await?, out, said))
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    let running = async {
+        let started = starting.run(move || command.spawn().map(Group)).await;
+        let started = started.map_err(|error| Unfit::new(Cause::Internal, error))?;
+        let program = started.map_err(|error| not_started(&error))?;
+        program.end().await.map_err(|error| Unfit::new(Cause::Transient, error))
     };
-    let ended = timeout(limit, ending).await;
-    let (status, out, said) = match ended {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => return Err(Unfit::new(Cause::Transient, error)),
-        Err(_) => {
-            let reason = format!("it did not end within {} s, and was killed", limit.as_secs());
-            return Err(Unfit::new(Cause::Unreachable, reason));
-        }
+    let Ok(ended) = timeout(limit, running).await else {
+        let reason = format!("it did not end within {} s, and was killed", limit.as_secs());
+        return Err(Unfit::new(Cause::Unreachable, reason));
     };
+    let (status, out, said) = ended?;
     if status.success() { Ok(out) } else { Err(ended_badly(status, &said)) }
+}
+
+/// A program that leads a process group, which is killed where it is dropped before its end.
+struct Group(Child);
+
+impl Group {
+    /// How it ended, what it printed and the end of what it said.
+    async fn end(mut self) -> io::Result<(ExitStatus, Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>)> {
+        let (out, said) = (self.0.stdout.take(), self.0.stderr.take());
+        // Who prints without end is not waited for.
+        let (out, said) = tokio::try_join!(whole(out), async { Ok(tail(said).await) })?;
+        Ok((self.0.wait().await?, out, said))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It has an id until it is waited for, and till then no other process can get it.
+        let id = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(id) = id {
+            // What has ended by itself needs no signal.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
 }
 
 fn not_started(error: &io::Error) -> Unfit {
@@ -78,11 +95,11 @@ async fn whole(out: Option<impl AsyncRead + Unpin>) -> io::Result<Zeroizing<Vec<
 
 /// The end of what it says, read to its end so that it never waits for a reader.
 async fn tail(said: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>> {
-    let mut kept = Zeroizing::new(Vec::with_capacity(2 * LAST_WORDS));
+    let mut kept = Zeroizing::new(Vec::with_capacity(2 * LONGEST));
     let Some(mut said) = said else { return kept };
-    let mut piece = Zeroizing::new([0; LAST_WORDS]);
+    let mut piece = Zeroizing::new([0; LONGEST]);
     while let Ok(read @ 1..) = said.read(piece.as_mut_slice()).await {
-        let too_many = (kept.len() + read).saturating_sub(LAST_WORDS).min(kept.len());
+        let too_many = (kept.len() + read).saturating_sub(LONGEST).min(kept.len());
         kept.drain(..too_many);
         kept.extend_from_slice(&piece[..read]);
     }
@@ -95,26 +112,11 @@ fn ended_badly(status: ExitStatus, said: &[u8]) -> Unfit {
         (None, Some(signal)) => format!("signal {signal} ended it"),
         (None, None) => "it ended badly".to_owned(),
     };
-    let reason = match last_line(said) {
+    let reason = match last_words::line(said) {
         Some(line) => format!("{how}; the last that it said: {line}"),
         None => format!("{how} and said nothing"),
     };
     Unfit::new(Cause::Transient, reason)
-}
-
-/// The last line that is not empty, without what may be a key in it.
-fn last_line(said: &[u8]) -> Option<String> {
-    let text = Zeroizing::new(String::from_utf8_lossy(said).into_owned());
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    let part_of_word = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    let mut clean = String::new();
-    for piece in line.split_inclusive(|c| !part_of_word(c)) {
-        let word = piece.trim_end_matches(|c| !part_of_word(c));
-        let doubtful = word.len() >= LONGEST_WORD && word.contains(|c: char| c.is_ascii_digit());
-        clean.push_str(if doubtful { "[redacted]" } else { word });
-        clean.push_str(&piece[word.len()..]);
-    }
-    Some(scrub(&clean, []))
 }
 
 #[cfg(test)]
@@ -126,7 +128,7 @@ mod tests {
     async fn shell(script: &str) -> Result<Zeroizing<Vec<u8>>, Unfit> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        printed(command, Duration::from_secs(60)).await
+        printed(command, Duration::from_secs(60), &mut Aside::default()).await
     }
 
     #[tokio::test]
@@ -159,45 +161,70 @@ mod tests {
         assert_eq!(unfit.reason, "it prints more than 64 KiB, and was killed");
     }
 
-    /// It writes down its own id first, by which the test sees that it is gone.
+    /// Whether any process has this folder for its own.
+    fn runs_in(folder: &std::path::Path) -> bool {
+        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes.any(|process| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|its| its == folder)
+        })
+    }
+
+    /// Many helpers are a script around the program that hangs.
     #[tokio::test]
-    async fn who_hangs_is_killed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exec sleep 600"]).current_dir(folder.path());
-        let unfit = printed(command, Duration::from_millis(10)).await.unwrap_err();
-        assert_eq!(unfit.cause, Cause::Unreachable);
-        assert_eq!(unfit.reason, "it did not end within 0 s, and was killed");
-        let runs_there = || {
-            let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-            processes.any(|process| {
-                std::fs::read_link(process.path().join("cwd"))
-                    .is_ok_and(|folder_of_it| folder_of_it == folder.path())
-            })
-        };
-        while runs_there() {
-            tokio::task::yield_now().await;
+    async fn who_hangs_is_killed_with_all_that_it_started() {
+        for script in ["exec sleep 600", "sleep 600 | cat", "sleep 600 & exit 0"] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]).current_dir(folder.path());
+            let limit = Duration::from_millis(100);
+            let unfit = printed(command, limit, &mut Aside::default()).await.unwrap_err();
+            assert_eq!(unfit.cause, Cause::Unreachable);
+            assert_eq!(unfit.reason, "it did not end within 0 s, and was killed");
+            while runs_in(folder.path()) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_told() {
-        let missing = Command::new("/no/such/program");
-        let unfit = printed(missing, Duration::from_secs(60)).await.unwrap_err();
-        assert_eq!(unfit.cause, Cause::NotConfigured);
-        let unfit =
-            printed(Command::new("/etc/passwd"), Duration::from_secs(60)).await.unwrap_err();
-        assert_eq!(unfit.cause, Cause::Misconfigured);
-        assert!(unfit.reason.contains("may not execute it"), "{}", unfit.reason);
+    async fn a_program_that_is_given_up_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 600 | cat"]).current_dir(folder.path());
+        let mut starting = Aside::default();
+        let hangs = printed(command, Duration::from_secs(600), &mut starting);
+        let started = async {
+            while !runs_in(folder.path()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = hangs => panic!("it hangs"),
+            () = started => {}
+        }
+        while runs_in(folder.path()) {
+            tokio::task::yield_now().await;
+        }
     }
 
-    #[test]
-    fn the_last_line_alone_is_told() {
-        assert_eq!(last_line(b"one\ntwo\x07\n\n  \n").as_deref(), Some("two"));
-        assert_eq!(last_line(b" \n"), None);
-        let path = last_line(b"no file /etc/a/long/path/to/it").unwrap();
-        assert_eq!(path, "no file /etc/a/long/path/to/it");
-        let tail = "x".repeat(30) + KEY;
-        assert_eq!(last_line(tail.as_bytes()).as_deref(), Some("[redacted]"));
+    /// It leaves its keeper of keys behind, which is its own affair.
+    #[tokio::test]
+    async fn what_a_program_that_has_ended_well_leaves_is_let_live() {
+        let kept = shell("sleep 600 >/dev/null 2>&1 & echo $!").await.unwrap();
+        let id = str::from_utf8(&kept).unwrap().trim().parse().unwrap();
+        let id = Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(id, Signal::KILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_told() {
+        let (limit, mut starting) = (Duration::from_secs(60), Aside::default());
+        let missing = Command::new("/no/such/program");
+        let unfit = printed(missing, limit, &mut starting).await.unwrap_err();
+        assert_eq!(unfit.cause, Cause::NotConfigured);
+        let unexecutable = Command::new("/etc/passwd");
+        let unfit = printed(unexecutable, limit, &mut starting).await.unwrap_err();
+        assert_eq!(unfit.cause, Cause::Misconfigured);
+        assert!(unfit.reason.contains("may not execute it"), "{}", unfit.reason);
     }
 }

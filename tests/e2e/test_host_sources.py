@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import os
 import subprocess
 import threading
 import time
@@ -63,6 +64,7 @@ def shared(module_aws, session, tmp_path):
         f"[profile circle]\nrole_arn = {aws.hub_role_arn}\nsource_profile = square\n"
         f"[profile square]\nrole_arn = {aws.hub_role_arn}\nsource_profile = circle\n"
         f"[profile ecs]\nrole_arn = {aws.hub_role_arn}\ncredential_source = EcsContainer\n"
+        f"[profile node]\nrole_arn = {aws.hub_role_arn}\ncredential_source = Ec2InstanceMetadata\n"
         f"[profile locked]\nrole_arn = {aws.locked_role_arn}\nexternal_id = wrong\n{where}source_profile = hub\n"
         f"[profile failing]\ncredential_process = echo {SECRET} >&2; exit 2\n"
     )
@@ -175,6 +177,7 @@ def test_what_is_wrong_with_each_is_told_and_keeps_no_other_from_its_credentials
     aws = module_aws
     past = {"Version": 1, "AccessKeyId": "ASIAIOSFODNN7EXAMPLE", "SecretAccessKey": SECRET, "SessionToken": "t" * 20}
     past = json.dumps({**past, "Expiration": "2001-01-01T00:00:00Z"})
+    escaped = json.dumps({"error": "lease", "SecretAccessKey": SECRET}, separators=(",", ":")).replace("/", "\\/")
     broken = {
         "missing": ({"process": {"command": ["/no/such/program"]}}, "there is no such program"),
         "garbage": (shell(f"echo {SECRET}"), "what it printed: line 1 column"),
@@ -186,11 +189,14 @@ def test_what_is_wrong_with_each_is_told_and_keeps_no_other_from_its_credentials
         "nobody": (shared["profile"]("nobody"), "there is no such profile"),
         "circle": (shared["profile"]("circle"), "loop"),
         "ecs": (shared["profile"]("ecs"), "EcsContainer is not followed"),
+        "node": (shared["profile"]("node"), "Ec2InstanceMetadata is not followed"),
+        "wrapper": (shell("sleep 600 | cat", timeout="1s"), "did not end within 1 s"),
+        "escaped": (shell(f"echo '{escaped}' >&2; exit 1"), '"error":"lease","SecretAccessKey":"[redacted]'),
         "locked": (shared["profile"]("locked"), "AccessDenied"),
         "failing": (shared["profile"]("failing"), "exit code 2; the last that it said: [redacted]"),
     }
     relay = start_relay(aws, **{name: {"source": source} for name, (source, _) in broken.items()})
-    relay.known_secrets.append(SECRET)
+    relay.known_secrets += [SECRET, SECRET.replace("/", "\\/"), SECRET.split("/")[-1]]
     wait_for(lambda: relay.ask_for("payments")[0] == 200, "the profile that is right is served")
     for name, (_, words) in broken.items():
         def told(name=name, words=words):
@@ -214,3 +220,24 @@ def test_a_relay_in_the_environment_of_the_relay_is_not_asked_by_it(module_aws, 
     relay = start_relay(module_aws, ecs={"source": shared["profile"]("ecs")})
     wait_for(lambda: relay.ask_for("ecs")[0] == 403, lambda: relay.log()[-3000:])
     assert "write the source container" in json.loads(relay.ask_for("ecs")[2])["message"]
+
+
+def test_files_that_hang_hold_up_their_own_profile_alone(module_aws, start_relay, shared, tmp_path):
+    """A named pipe stands for a mount that hangs: whoever opens it waits for the other end."""
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = tmp_path / "identity"
+    config.write_text(
+        f"[profile identity]\nrole_arn = {module_aws.hub_role_arn}\nregion = {module_aws.region}\n"
+        f"web_identity_token_file = {pipe}\n"
+    )
+    relay = start_relay(
+        module_aws,
+        piped={"source": {"profile": {"name": "base", "config_file": str(pipe)}}},
+        identity={"source": {"profile": {"name": "identity", "config_file": str(config)}}},
+    )
+    wait_for(lambda: relay.ask_for("payments")[0] == 200, "the profile that is right is served")
+    wait_for(lambda: "not a regular file" in json.loads(relay.ask_for("piped")[2])["message"], relay.log)
+    # It ends within its time, which the fixture sees.
+    assert relay.ask_for("payments")[0] == 200

@@ -119,7 +119,7 @@ async fn the_program_of_a_profile_is_run_for_the_roles_above_it() {
 #[tokio::test]
 async fn what_is_wrong_is_explained() {
     let host = Host::new().await;
-    host.shared("[profile empty]\nregion = eu-west-1\n[profile ecs]\nrole_arn = arn:aws:iam::111122223333:role/a\ncredential_source = EcsContainer\n", "");
+    host.shared("[profile empty]\nregion = eu-west-1\n[profile ecs]\nrole_arn = arn:aws:iam::111122223333:role/a\ncredential_source = EcsContainer\n[profile node]\nrole_arn = arn:aws:iam::111122223333:role/a\ncredential_source = Ec2InstanceMetadata\n", "");
     let shell = |script: &str, more: &str| {
         format!("{{ process: {{ command: [/bin/sh, -c, \"{script}\"]{more} }} }}")
     };
@@ -134,12 +134,16 @@ async fn what_is_wrong_is_explained() {
         (shell(&printed, ""), "what it printed: line 1 column 2"),
         (shell(&said_so, ""), "exit code 1; the last that it said: refused [redacted]"),
         (shell("exit 1", ""), "it ended with exit code 1 and said nothing"),
-        (shell("exec sleep 600", ", timeout: 1s"), "it did not end within 1 s, and was killed"),
+        (shell("sleep 600 | cat", ", timeout: 1s"), "it did not end within 1 s, and was killed"),
         ("{ profile: { name: nobody } }".to_owned(), "profile nobody: there is no such profile"),
         ("{ profile: { name: empty } }".to_owned(), "profile empty: it says of no credentials"),
         (
             "{ profile: { name: ecs } }".to_owned(),
             "credential_source = EcsContainer is not followed",
+        ),
+        (
+            "{ profile: { name: node } }".to_owned(),
+            "credential_source = Ec2InstanceMetadata is not followed",
         ),
         ("{ profile: { config_file: /no/such/config } }".to_owned(), "/no/such/config"),
     ] {

@@ -1,8 +1,9 @@
 //! What the SDK's errors about a profile mean for the relay, and what may be told of them.
 
 use std::error::Error;
+use std::io;
 
-use aws_config::profile::{ProfileFileLoadError, ProfileSet};
+use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::error::SdkError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
@@ -10,6 +11,8 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::KIND;
+use super::shared::Shared;
+use crate::config::source::Meant;
 use crate::credential::{Secret, scrub};
 use crate::failure::{Cause, Failure, Stage};
 use crate::sts;
@@ -17,24 +20,36 @@ use crate::transport::SendError;
 
 /// What is said of a profile that leads to a container endpoint.
 pub(super) const CONTAINER: &str = "credential_source = EcsContainer is not followed, since the endpoint may be the relay's own; \
-     write the source container: {} in the relay's configuration";
+     write the source container: {} in the relay's configuration, and the profile's role as its chain";
+
+/// What is said of a profile that leads to the instance's role.
+pub(super) const INSTANCE: &str = "credential_source = Ec2InstanceMetadata is not followed, since AWS's SDK gives keys that have \
+     ended a later end; write the source imds: {} in the relay's configuration, and the profile's role as its chain";
 
 const LOGIN: &str = "run aws sso login for this profile, as the relay's user and with its HOME";
 const FILES: &str =
     "correct the shared files, or profile.name, profile.config_file and profile.credentials_file";
+const LATE: &str = "mount or write the shared files with this profile, where the relay's user may read them; or correct \
+     AWS_PROFILE, profile.name, profile.config_file and profile.credentials_file";
 
 /// A file that could not be read, or that is not of the form.
-pub(super) fn unread(error: &ProfileFileLoadError) -> Failure {
-    let cause = match error {
-        ProfileFileLoadError::CouldNotReadFile { .. } => Cause::NotConfigured,
-        _ => Cause::Misconfigured,
-    };
-    Failure::new(cause, Stage::Base(KIND), scrub(&chain_of(error), []))
-        .advised("shared files", FILES)
+pub(super) fn files(cause: Cause, said: &str) -> Failure {
+    let fix = if cause == Cause::Transient { LATE } else { FILES };
+    Failure::new(cause, Stage::Base(KIND), scrub(said, [])).advised("shared files", fix)
+}
+
+/// That the work beside the relay's thread ended without an answer.
+pub(super) fn fault(error: &io::Error) -> Failure {
+    Failure::new(Cause::Internal, Stage::Base(KIND), error.to_string())
 }
 
 /// What went wrong on the way from a profile to its keys.
-pub(super) fn explain(error: &CredentialsError, sections: &ProfileSet) -> Failure {
+pub(super) fn explain(
+    error: &CredentialsError,
+    sections: &ProfileSet,
+    shared: &Shared,
+    meant: Meant,
+) -> Failure {
     let profile = sections.selected_profile();
     let secrets = secrets(sections);
     let fail = |cause, reason: &str| {
@@ -50,20 +65,25 @@ pub(super) fn explain(error: &CredentialsError, sections: &ProfileSet) -> Failur
     }
     let there = sections.get_profile(profile);
     let said = chain_of(error);
+    // Who named a profile means this identity, and no other, though it may come late.
+    let (absent, fix) = match meant {
+        Meant::ByName => (Cause::Transient, LATE),
+        Meant::IfThere => (Cause::NotConfigured, FILES),
+    };
     match error {
         CredentialsError::CredentialsNotLoaded(_) if there.is_none() => {
-            fail(Cause::NotConfigured, "there is no such profile in the shared files")
-                .advised("shared files", FILES)
+            let said = format!("there is no such profile in {}", shared.places());
+            fail(absent, &said).advised("shared files", fix)
         }
-        CredentialsError::CredentialsNotLoaded(_) if error.source().is_none() => {
-            fail(Cause::NotConfigured, "it says of no credentials").advised("shared files", FILES)
+        CredentialsError::CredentialsNotLoaded(_) if !there.is_some_and(says_of_keys) => {
+            fail(absent, "it says of no credentials").advised("shared files", fix)
         }
         CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
             fail(Cause::Misconfigured, &said).advised("shared files", FILES)
         }
         CredentialsError::ProviderTimedOut(_) => fail(Cause::Unreachable, &said),
         CredentialsError::ProviderError(_) if is_misconfigured(error) => {
-            fail(Cause::Misconfigured, &said)
+            fail(Cause::Misconfigured, &said).advised("shared files", FILES)
         }
         _ if there.is_some_and(|profile| profile.get("sso_account_id").is_some()) => {
             fail(Cause::StaleCaller, &said).advised("SSO", LOGIN)
@@ -80,6 +100,25 @@ fn of_sts(error: &CredentialsError, secrets: &[Secret]) -> Option<(Cause, String
             find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error)
                 .map(|said| sts::explain(said, secrets))
         })
+}
+
+/// Whether a profile says anything of a way to keys, be it half of it.
+fn says_of_keys(profile: &Profile) -> bool {
+    const WAYS: [&str; 12] = [
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "credential_process",
+        "credential_source",
+        "login_session",
+        "role_arn",
+        "source_profile",
+        "sso_account_id",
+        "sso_session",
+        "sso_start_url",
+        "web_identity_token_file",
+    ];
+    WAYS.iter().any(|name| profile.get(name).is_some())
 }
 
 fn is_misconfigured(error: &CredentialsError) -> bool {
@@ -104,7 +143,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The texts of an error and of those that it was made of, but for those that say nothing more.
-fn chain_of(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain_of(error: &(dyn Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
