@@ -162,10 +162,15 @@ impl App {
             signal,
         ));
         self.profiles.commit(self.first);
-        tokio::select! {
-            () = stop => {}
-            _ = listeners.join_next() => return Err(Died),
-            () = self.profiles.died() => return Err(Died),
+        let died = tokio::select! {
+            () = stop => false,
+            _ = listeners.join_next() => true,
+            () = self.profiles.died() => true,
+        };
+        if died {
+            // No keys stay in a file that nobody keeps.
+            self.profiles.end(LeasesAtEnd::Left).await;
+            return Err(Died);
         }
         tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
         trigger.drain_then_stop(drain).await;

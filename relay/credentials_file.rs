@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
 use crate::config;
@@ -25,6 +26,13 @@ use write::{Place, text};
 /// A sleep does not count the time for which a machine is suspended, so the clock is looked at this
 /// often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How soon what could not be written is tried again: a folder may come after the relay, and the
+/// next credential after hours.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long the end waits for the file to be gone. On a mount that hangs it never is.
+const REMOVAL: Duration = Duration::from_secs(1);
 
 /// Why a file cannot be the relay's to write.
 #[derive(Debug)]
@@ -47,10 +55,7 @@ impl std::error::Error for FileError {}
 /// If it is something else, or cannot be looked at. A folder that is missing is none: it may come.
 pub fn check(settings: &config::CredentialsFile) -> Result<(), FileError> {
     let failed = |error| FileError { path: settings.path.clone(), error };
-    match write::is_free(&settings.path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    write::is_free(&settings.path).map_err(failed)
 }
 
 /// Keeps a profile's file in step with what is held for it.
@@ -76,34 +81,55 @@ impl CredentialsFile {
         Self { profile, section: settings.section.clone(), reader, clock, file, told: None }
     }
 
-    /// Follows for ever: drop it, and the file is removed.
-    pub async fn run(mut self) {
+    /// Follows until `end` is ready, and removes the file; that takes 1 s at most. If it is dropped
+    /// before, the file stays, but for one that is being written.
+    pub async fn run(mut self, end: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.follow() => {}
+            () = end => {}
+        }
+        if let Err(error) = self.file.end().await {
+            let (profile, path) = (&self.profile, self.file.path.display());
+            tracing::error!(%profile, %path, %error, "the credentials file could not be removed");
+        }
+    }
+
+    async fn follow(&mut self) {
         // One that an earlier relay could not remove holds what nobody vouches for.
         self.put(None).await;
-        let (mut tried, mut written): (Option<Arc<Served>>, Option<Arc<Served>>) = (None, None);
+        let mut written: Option<Arc<Served>> = None;
+        let mut failed: Option<(Arc<Served>, Instant)> = None;
         loop {
             let held = match self.reader.look().view(self.clock.now()) {
                 View::Ready(served, _) => Some(Arc::clone(served)),
                 View::Pending | View::Expired | View::Unavailable(_) => None,
             };
-            let new = held.as_ref().filter(|held| !is_same(held, tried.as_ref()));
+            let waits = |new: &Arc<Served>| {
+                let before = failed.as_ref().filter(|(before, _)| Arc::ptr_eq(before, new));
+                before.is_some_and(|(_, at)| at.elapsed() < TRY_AGAIN)
+            };
+            let new = held.as_ref().filter(|held| !is_same(held, written.as_ref()) && !waits(held));
             if let Some(new) = new {
                 if self.put(Some(new)).await {
-                    written = Some(Arc::clone(new));
+                    (written, failed) = (Some(Arc::clone(new)), None);
+                } else {
+                    failed = Some((Arc::clone(new), Instant::now()));
                 }
-                tried = Some(Arc::clone(new));
             }
             // Where the new one could not be written, the one before stays until its end.
             let over = |written: &Arc<Served>| !written.credential().usable(self.clock.now());
             if written.as_ref().is_some_and(|written| held.is_none() || over(written))
                 && self.put(None).await
             {
-                (tried, written) = (None, None);
+                written = None;
             }
             let end = written.as_deref().and_then(end_of);
+            let still = failed.as_ref().filter(|(new, _)| is_same(new, held.as_ref()));
+            let again = still.map(|(_, at)| *at + TRY_AGAIN);
             tokio::select! {
                 () = self.reader.changed() => {}
                 () = until(end, &self.clock) => {}
+                () = at(again) => {}
             }
         }
     }
@@ -120,7 +146,7 @@ impl CredentialsFile {
         if let Some(error) = &outcome {
             tracing::error!(
                 %profile, %path, error,
-                "the credentials file cannot be kept up to date; it is tried again with the next credential"
+                "the credentials file cannot be kept up to date; it is tried again every 30 s"
             );
         } else {
             tracing::info!(%profile, %path, "the credentials file is kept up to date again");
@@ -152,50 +178,68 @@ async fn until(end: Option<Moment>, clock: &Clock) {
     }
 }
 
-/// The file, which goes when this is dropped. Its folder may be a mount that hangs, so it is
-/// touched on another thread; but for the end, where no more than a name is taken away.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The file. Its folder may be a mount that hangs, so it is touched on another thread, and on one at
+/// a time: they are few, and all sources need them.
 struct Kept {
     path: PathBuf,
     place: Arc<Mutex<Place>>,
     ended: Arc<AtomicBool>,
+    under_way: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Kept {
     fn at(path: PathBuf) -> Self {
         let place = Arc::new(Mutex::new(Place::at(path.clone())));
-        Self { path, place, ended: Arc::default() }
+        Self { path, place, ended: Arc::default(), under_way: None }
     }
 
-    /// Writes the file, or removes it.
-    async fn set(&self, content: Option<zeroize::Zeroizing<String>>) -> io::Result<()> {
+    /// Writes the file, or removes it. Who stops waiting leaves it under way.
+    async fn set(&mut self, content: Option<Zeroizing<String>>) -> io::Result<()> {
+        self.settled().await?;
         let (place, ended) = (Arc::clone(&self.place), Arc::clone(&self.ended));
-        let touching = spawn_blocking(move || {
-            let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
+        self.under_way = Some(spawn_blocking(move || {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
             let outcome = match content {
-                Some(_) if ended.load(Ordering::SeqCst) => Ok(()),
-                Some(content) => lock().write(&content),
-                None => lock().remove(),
+                Some(content) if !ended.load(Ordering::SeqCst) => place.write(&content),
+                Some(_) | None => place.remove(),
             };
-            // Whoever ended meanwhile may have found the place taken.
-            if ended.load(Ordering::SeqCst) {
-                let _ = lock().remove();
-            }
-            outcome
-        });
-        touching.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            // Nobody may be there to remove it.
+            if ended.load(Ordering::SeqCst) { place.remove() } else { outcome }
+        }));
+        self.settled().await
+    }
+
+    /// Waits for what is under way.
+    async fn settled(&mut self) -> io::Result<()> {
+        let Some(under_way) = &mut self.under_way else { return Ok(()) };
+        let outcome = under_way.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        self.under_way = None;
+        outcome
+    }
+
+    /// Removes the file for good.
+    async fn end(&mut self) -> io::Result<()> {
+        self.ended.store(true, Ordering::SeqCst);
+        let gone = async {
+            // What is under way may have failed; the file of before is there all the same.
+            let _ = self.settled().await;
+            self.set(None).await
+        };
+        let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "its folder does not answer"));
+        timeout(REMOVAL, gone).await.unwrap_or_else(late)
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // Where the place is taken a write is under way, which sees that this has ended.
-        if let Ok(mut place) = self.place.try_lock()
-            && let Err(error) = place.remove()
-        {
-            let path = self.path.display();
-            tracing::error!(%path, %error, "the credentials file could not be removed");
-        }
     }
 }
 

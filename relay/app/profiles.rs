@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::assemble::{self, AssembleError, Workshop};
@@ -32,7 +33,8 @@ struct Running {
     seen: admin::Profile,
     metrics: ProfileMetrics,
     rotation: AbortHandle,
-    file: Option<AbortHandle>,
+    /// Its credentials file goes when this does.
+    _file: Option<oneshot::Sender<()>>,
 }
 
 /// A change that is ready to be made.
@@ -141,8 +143,12 @@ impl Profiles {
         for Fresh { name, settings, served, seen, rotation, file } in fresh {
             let metrics = rotation.metrics.clone();
             let rotation = self.rotations.spawn(rotation.run());
-            let file = file.map(|file| self.files.spawn(file.run()));
-            let running = Running { settings, served, seen, metrics, rotation, file };
+            let file = file.map(|file| {
+                let (running, ended) = oneshot::channel();
+                self.files.spawn(file.run(ended.map(|_| ())));
+                running
+            });
+            let running = Running { settings, served, seen, metrics, rotation, _file: file };
             if let Some(before) = self.running.insert(name, running) {
                 before.stop();
             }
@@ -157,7 +163,8 @@ impl Profiles {
     /// revoked if that is wanted.
     pub(super) async fn end(mut self, leases: LeasesAtEnd) {
         self.rotations.shutdown().await;
-        self.files.shutdown().await;
+        self.running.clear();
+        while self.files.join_next().await.is_some() {}
         match leases {
             LeasesAtEnd::Left => {}
             LeasesAtEnd::Revoked => self.workshop.revoke().await,
@@ -183,9 +190,6 @@ impl Running {
 
     fn stop(&self) {
         self.rotation.abort();
-        if let Some(file) = &self.file {
-            file.abort();
-        }
     }
 }
 
@@ -194,7 +198,6 @@ mod tests {
     use std::net::SocketAddr;
     use std::path::{Path, PathBuf};
 
-    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 

@@ -2,6 +2,7 @@
 
 mod folder;
 mod signals;
+mod terminal;
 mod variables;
 
 use std::ffi::OsString;
@@ -10,7 +11,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use clap::Args;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::get::chosen;
 use super::{ConfigArgs, Failed};
@@ -20,6 +23,7 @@ use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use folder::Folder;
 use signals::Signals;
+use terminal::Terminal;
 use variables::Variables;
 
 /// Run a program that gets a profile's credentials.
@@ -84,6 +88,7 @@ impl Exec {
         let mut command = Command::new(program);
         command.args(arguments);
         variables.set_for(&mut command);
+        command.process_group(0);
         let mut child = command.spawn().map_err(|error| not_started(program, &error))?;
         let status = wait(&mut child, signals).await.map_err(Failed::command)?;
         Ok(code_of(status))
@@ -102,13 +107,46 @@ fn not_started(program: &OsString, error: &io::Error) -> Failed {
     Failed::Program(code, format!("{} cannot be executed: {error}", program.display()))
 }
 
+/// Waits for the program's end; what comes for it meanwhile is handed on.
 async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<ExitStatus> {
+    // Before it is looked at, so that no change is missed.
+    let mut changes = signal(SignalKind::child())?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let Some(program) = pid else { return child.wait().await };
+    let terminal = Terminal::of(program);
     loop {
+        match change(program)? {
+            Some(Change::Stopped(by)) => terminal.stopped(by),
+            Some(Change::Ended) => break,
+            None => {}
+        }
         tokio::select! {
-            ended = child.wait() => return ended,
-            signal = signals.next() => signals.forward(signal, child),
+            _ = changes.recv() => {}
+            signal = signals.next() => {
+                if signal == Signal::CONT {
+                    terminal.hand_over();
+                }
+                signals::forward(signal, program);
+            }
         }
     }
+    terminal.take_back();
+    child.wait().await
+}
+
+enum Change {
+    Stopped(Signal),
+    Ended,
+}
+
+/// What has become of the program since it was last looked at. It is left to be waited for.
+fn change(program: Pid) -> io::Result<Option<Change>> {
+    let look = |options| waitid(WaitId::Pid(program), options | WaitIdOptions::NOHANG);
+    if look(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?.is_some() {
+        return Ok(Some(Change::Ended));
+    }
+    let stopped = look(WaitIdOptions::STOPPED)?.and_then(|status| status.stopping_signal());
+    Ok(stopped.and_then(Signal::from_named_raw).map(Change::Stopped))
 }
 
 fn code_of(status: ExitStatus) -> ExitCode {

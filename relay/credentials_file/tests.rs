@@ -1,7 +1,11 @@
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::mpsc;
 
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -17,6 +21,8 @@ struct Bench {
     folder: tempfile::TempDir,
     clock: ManualClock,
     publisher: Publisher,
+    place: Arc<Mutex<Place>>,
+    end: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
 
@@ -27,8 +33,10 @@ impl Bench {
         let settings = settings(&folder.path().join("credentials"));
         let name = "payments".parse().unwrap();
         let file = CredentialsFile::new(name, &settings, reader, clock.clock());
-        let running = tokio::spawn(file.run());
-        Self { folder, clock, publisher, running }
+        let place = Arc::clone(&file.file.place);
+        let (end, ended) = oneshot::channel();
+        let running = tokio::spawn(file.run(ended.map(|_| ())));
+        Self { folder, clock, publisher, place, end, running }
     }
 
     fn path(&self) -> PathBuf {
@@ -41,11 +49,36 @@ impl Bench {
         self.publisher.publish(Arc::new(Served::new(credential, now).unwrap()));
     }
 
+    /// Ends it, and gives the names that are left in its folder.
+    async fn ended(self) -> Vec<OsString> {
+        drop(self.end);
+        self.running.await.unwrap();
+        names(self.folder.path())
+    }
+
     /// Waits until the file holds these keys, or is gone. Files are touched on other threads, which
     /// a paused clock does not wait for.
     async fn holds(&self, n: Option<u32>) {
         holds(&self.path(), n).await;
     }
+}
+
+fn names(folder: &Path) -> Vec<OsString> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// A folder that does not answer, as a mount that hangs: until what is returned is dropped.
+async fn hang(place: &Arc<Mutex<Place>>) -> mpsc::Sender<()> {
+    let place = Arc::clone(place);
+    let (release, released) = mpsc::channel();
+    let (hangs, hanging) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _place = place.lock().unwrap();
+        hangs.send(()).unwrap();
+        let _ = released.recv();
+    });
+    hanging.await.unwrap();
+    release
 }
 
 async fn holds(path: &Path, n: Option<u32>) {
@@ -65,6 +98,12 @@ async fn holds(path: &Path, n: Option<u32>) {
 
 fn settings(path: &Path) -> config::CredentialsFile {
     config::CredentialsFile { path: path.to_owned(), section: "app".to_owned() }
+}
+
+fn text_of_the_relays() -> Zeroizing<String> {
+    let now = ManualClock::starting_at(START).clock().now();
+    let credential = fixtures::session(9, now, Duration::from_secs(3600));
+    text(&"payments".parse().unwrap(), "app", &credential)
 }
 
 fn failure() -> Arc<Failure> {
@@ -95,9 +134,7 @@ async fn it_follows_what_is_held_and_goes_with_the_relay() {
     bench.holds(None).await;
     bench.publish(3, 3600);
     bench.holds(Some(3)).await;
-    bench.running.abort();
-    assert!(bench.running.await.unwrap_err().is_cancelled());
-    assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 0);
+    assert!(bench.ended().await.is_empty());
 }
 
 /// The clock alone moves: nobody says that the renewal fails.
@@ -113,24 +150,90 @@ async fn nothing_that_has_ended_stays_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_folder_that_is_missing_is_tried_again_and_the_old_keys_end_all_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("credentials");
-    let bench = Bench::start(folder);
-    let moved = tempfile::tempdir().unwrap();
-    let elsewhere = moved.path().join("folder");
+async fn the_old_keys_end_though_new_ones_cannot_be_written() {
+    let bench = Bench::start(tempfile::tempdir().unwrap());
     bench.publish(1, 3600);
     bench.holds(Some(1)).await;
-    fs::rename(bench.folder.path(), &elsewhere).unwrap();
+    // Somebody's own stands in the way of a new one.
+    let draft = bench.folder.path().join(".credentials.draft");
+    fs::write(&draft, "mine").unwrap();
     bench.publish(2, 7200);
-    // A paused clock moves when nothing else is left to do: it was tried by then.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    fs::rename(&elsewhere, bench.folder.path()).unwrap();
-    holds(&path, Some(1)).await;
+    tokio::time::sleep(TRY_AGAIN * 2).await;
+    holds(&bench.path(), Some(1)).await;
     bench.clock.suspend(Duration::from_secs(3600));
     bench.holds(None).await;
-    bench.publish(3, 3600);
-    bench.holds(Some(3)).await;
+    fs::remove_file(&draft).unwrap();
+    bench.holds(Some(2)).await;
+}
+
+/// No other credential comes: it is the first one's file.
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_comes_late_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    fs::remove_dir(&path).unwrap();
+    let bench = Bench::start(folder);
+    bench.publish(1, 12 * 3600);
+    tokio::time::sleep(TRY_AGAIN * 3).await;
+    fs::create_dir(&path).unwrap();
+    bench.holds(Some(1)).await;
+}
+
+#[tokio::test]
+async fn a_mount_that_hangs_does_not_hold_the_end_up() {
+    let bench = Bench::start(tempfile::tempdir().unwrap());
+    bench.publish(1, 3600);
+    bench.holds(Some(1)).await;
+    let (path, place) = (bench.path(), Arc::clone(&bench.place));
+    let hanging = hang(&place).await;
+    drop(bench.end);
+    bench.running.await.unwrap();
+    assert!(path.exists());
+    // It is taken away all the same, should the mount come back before the process has ended.
+    drop(hanging);
+    holds(&path, None).await;
+}
+
+#[tokio::test]
+async fn a_write_under_way_at_the_end_leaves_nothing() {
+    let bench = Bench::start(tempfile::tempdir().unwrap());
+    bench.publish(1, 3600);
+    bench.holds(Some(1)).await;
+    let hanging = hang(&bench.place).await;
+    bench.publish(2, 3600);
+    tokio::task::yield_now().await;
+    tokio::spawn(async move { drop(hanging) });
+    assert!(bench.ended().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_killed_relay_left_half_way_is_removed() {
+    let whole = text_of_the_relays();
+    for left in [whole.as_str(), &whole[..30], ""] {
+        let folder = tempfile::tempdir().unwrap();
+        let draft = folder.path().join(".credentials.draft");
+        fs::write(&draft, left).unwrap();
+        let bench = Bench::start(folder);
+        holds(&draft, None).await;
+        // And before each write.
+        fs::write(&draft, left).unwrap();
+        bench.publish(1, 3600);
+        bench.holds(Some(1)).await;
+        assert!(bench.ended().await.is_empty(), "{left}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_of_somebody_else_s_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    fs::write(&own, text_of_the_relays()).unwrap();
+    std::os::unix::fs::symlink(&own, folder.path().join(".credentials.draft")).unwrap();
+    let bench = Bench::start(folder);
+    bench.publish(1, 3600);
+    tokio::time::sleep(TRY_AGAIN * 2).await;
+    assert!(!bench.path().exists());
+    assert_eq!(bench.ended().await.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,8 +248,8 @@ async fn what_is_somebody_else_s_is_left_as_it_is() {
     let bench = Bench::start(folder);
     bench.publish(1, 3600);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    bench.running.abort();
-    assert!(bench.running.await.unwrap_err().is_cancelled());
+    drop(bench.end);
+    bench.running.await.unwrap();
     assert!(fs::read_to_string(&path).unwrap().starts_with("[default]"));
 
     let elsewhere = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The file itself: what stands in it, and how it comes and goes whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -49,37 +50,58 @@ pub(super) fn text(
     text
 }
 
-/// Whether the path is free for the relay to write at: nothing is there, or a file of its own.
-///
-/// # Errors
-/// `NotFound` if nothing is there; else that it is something else, or cannot be looked at.
-pub(super) fn is_free(path: &Path) -> io::Result<()> {
-    let other = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_file() {
-        return Err(other("what is there is no file; give a path that the relay has for itself"));
+/// What stands at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Own,
+    /// The start of the relay's own: one that was killed as it wrote.
+    Begun,
+    Foreign(&'static str),
+}
+
+fn what_is_at(path: &Path) -> io::Result<There> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(There::Foreign(NO_FILE)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+        Err(error) => return Err(error),
     }
-    let mut start = [0; HEADER.len()];
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    match whole(file, &mut start) {
-        Ok(()) if start == HEADER.as_bytes() => Ok(()),
-        Ok(()) => Err(other(FOREIGN)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(other(FOREIGN)),
-        Err(error) => Err(error),
-    }
+    let mut start = Vec::new();
+    file.take(HEADER.len() as u64).read_to_end(&mut start)?;
+    Ok(match start {
+        start if start == HEADER.as_bytes() => There::Own,
+        start if HEADER.as_bytes().starts_with(&start) => There::Begun,
+        _ => There::Foreign(FOREIGN),
+    })
 }
+
+const NO_FILE: &str = "what is there is no file; give a path that the relay has for itself";
 
 const FOREIGN: &str = "what is there was not written by credential-relay (it would have its header), and is left as it \
                        is; give a path that the relay has for itself, or remove the file";
 
-fn whole(mut file: File, into: &mut [u8]) -> io::Result<()> {
-    file.read_exact(into)
+/// Whether the path is free for the relay to write at: nothing is there, or a file of its own.
+///
+/// # Errors
+/// That it is something else, or cannot be looked at.
+pub(super) fn is_free(path: &Path) -> io::Result<()> {
+    let why = match what_is_at(path)? {
+        There::Nothing | There::Own => return Ok(()),
+        There::Begun => FOREIGN,
+        There::Foreign(why) => why,
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// A path, and the file that was put there.
 pub(super) struct Place {
     path: PathBuf,
+    /// Where a file stands before it is whole. Its name does not change, so that a relay finds what
+    /// one before it left there.
+    draft: PathBuf,
     /// Device and inode of what was written last: another relay may have put its own there since.
     written: Option<(u64, u64)>,
     /// Whether a file from before was looked for.
@@ -88,30 +110,45 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn at(path: PathBuf) -> Self {
-        Self { path, written: None, begun: false }
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".draft");
+        let draft = path.with_file_name(name);
+        Self { path, draft, written: None, begun: false }
     }
 
     /// Puts a file there, whole or not at all, in the place of one of the relay's own.
     pub(super) fn write(&mut self, content: &str) -> io::Result<()> {
-        match is_free(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let name = format!(".credentials-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let draft = Draft(folder.join(name));
+        is_free(&self.path)?;
+        self.sweep()?;
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
-        file.write_all(content.as_bytes())?;
-        let metadata = file.metadata()?;
-        fs::rename(&draft.0, &self.path)?;
-        self.written = Some((metadata.dev(), metadata.ino()));
-        self.begun = true;
-        Ok(())
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.draft).map_err(
+                |error| io::Error::new(error.kind(), format!("{}: {error}", self.draft.display())),
+            )?;
+        let put = file
+            .write_all(content.as_bytes())
+            .and_then(|()| file.metadata())
+            .and_then(|metadata| fs::rename(&self.draft, &self.path).map(|()| metadata));
+        match put {
+            Ok(metadata) => {
+                self.written = Some((metadata.dev(), metadata.ino()));
+                self.begun = true;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&self.draft);
+                Err(error)
+            }
+        }
     }
 
     /// Removes what was written; the first time, what an earlier relay has left too.
     pub(super) fn remove(&mut self) -> io::Result<()> {
+        let swept = self.sweep();
+        self.remove_written().and(swept)
+    }
+
+    fn remove_written(&mut self) -> io::Result<()> {
         let there = match fs::symlink_metadata(&self.path) {
             Ok(metadata) => (metadata.dev(), metadata.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -128,13 +165,12 @@ impl Place {
         self.written = None;
         Ok(())
     }
-}
 
-/// A file's first name, which is gone once it has its last one.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+    /// Removes a draft that a relay left as it was killed. What is another's stays.
+    fn sweep(&self) -> io::Result<()> {
+        match what_is_at(&self.draft)? {
+            There::Own | There::Begun => fs::remove_file(&self.draft),
+            There::Nothing | There::Foreign(_) => Ok(()),
+        }
     }
 }

@@ -2,9 +2,13 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 import toolchain
@@ -29,7 +33,7 @@ BYPASS = {
 class Exec:
     """A program that runs under `exec`, with the profile `payments`."""
 
-    def __init__(self, binary, folder, aws, command, chain=None, under=(), **variables):
+    def __init__(self, binary, folder, aws, command, chain=None, under=(), terminal=False, **variables):
         base = folder / "base.json"
         keys = {"AccessKeyId": aws.base["access_key_id"], "SecretAccessKey": aws.base["secret_access_key"]}
         base.write_text(json.dumps({"Version": 1, **keys}))
@@ -47,11 +51,16 @@ class Exec:
         (self.home / ".aws").mkdir(parents=True)
         self.temporary.mkdir()
         self._aws = aws
+        self.process = None
         self._out, self._err = folder / "out", folder / "err"
         given = environment(self.home, **{"TMPDIR": str(self.temporary), **variables})
+        self.command = [*map(str, under), str(binary), "exec", "--config", str(config), "payments", "--", *command]
+        self.variables = given
+        if terminal:
+            return
         with open(self._out, "w") as out, open(self._err, "w") as err:
             self.process = spawn(
-                [*under, binary, "exec", "--config", config, "payments", "--", *command],
+                self.command,
                 given,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -91,8 +100,9 @@ def execute(binary, tmp_path):
 
     yield start
     for program in started:
-        program.process.kill()
-        program.process.wait()
+        if program.process:
+            program.process.kill()
+            program.process.wait()
 
 
 def python(script):
@@ -201,3 +211,171 @@ def test_the_access_token_is_the_users_alone(module_aws, execute):
     assert program.ended() == 0, program.err()
     assert program.out() == "0o600 0o700\nTrue\n"
     assert os.path.isdir(program.temporary)
+
+
+class Session:
+    """A terminal, and what leads its session: the relay itself, or a shell that starts it."""
+
+    def __init__(self, program, shell=None):
+        self.text, self._ended = "", None
+        # What is typed reaches the shell too, where the relay is in its group.
+        command = ["/bin/sh", "-c", f"trap : INT QUIT; {shell}", "sh", *program.command] if shell else program.command
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGTSTP"):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
+            os.execve(command[0], command, program.variables)
+        # Lines are the programs' own.
+        settings = termios.tcgetattr(self._terminal)
+        settings[3] &= ~termios.ECHO
+        termios.tcsetattr(self._terminal, termios.TCSANOW, settings)
+
+    def read(self):
+        while select.select([self._terminal], [], [], 0)[0]:
+            try:
+                chunk = os.read(self._terminal, 4096)
+            except OSError:
+                break
+            self.text += chunk.decode()
+            if not chunk:
+                break
+        return self.text
+
+    def says(self, line, times=1):
+        wait_for(lambda: self.read().splitlines().count(line) >= times, lambda: f"{line}\n{self.text}")
+
+    def types(self, keys):
+        os.write(self._terminal, keys)
+
+    def relay(self):
+        """The program's parent, as the program said."""
+
+        return int(re.search(r"^relay (\d+)", self.text, re.MULTILINE)[1])
+
+    def has_ended(self):
+        self.read()
+        if self._ended is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._ended = os.waitstatus_to_exitcode(status) if pid else None
+        return self._ended is not None
+
+    def code(self):
+        wait_for(self.has_ended, lambda: f"it ends\n{self.text}")
+        return self._ended
+
+    def end(self):
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+
+
+@pytest.fixture
+def on_terminal(execute):
+    sessions = []
+
+    def start(aws, command, shell=None):
+        sessions.append(Session(execute(aws, command, terminal=True), shell))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.end()
+
+
+COUNTS = """
+import os, signal, sys, time
+heard = {}
+def count(number, _):
+    heard[number] = heard.get(number, 0) + 1
+    print(signal.Signals(number).name, heard[number], flush=True)
+def done(*_):
+    print("in all", sum(heard.values()), flush=True)
+    sys.exit(5)
+signal.signal(signal.SIGINT, count)
+signal.signal(signal.SIGQUIT, count)
+signal.signal(signal.SIGUSR1, done)
+print("relay", os.getppid(), flush=True)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+# What is started below: the relay as the session's leader (a container's), in a shell's group
+# (a script's), and with the terminal on other streams than standard input.
+WAYS = {
+    "leader": None,
+    "script": '"$@"; exit $?',
+    "without standard input": '"$@" < /dev/null; exit $?',
+    "before a pipe": '{ "$@"; echo "code $?"; } | cat; exit 5',
+    "after a pipe": 'true | "$@"; exit $?',
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_typed_or_sent_arrives_once(module_aws, on_terminal, way):
+    session = on_terminal(module_aws, python(COUNTS), WAYS[way])
+    session.says("ready")
+    # What is typed would end `cat`.
+    if way != "before a pipe":
+        session.types(b"\x03")
+        session.says("SIGINT 1")
+        session.types(b"\x1c")
+        session.says("SIGQUIT 1")
+    else:
+        os.kill(session.relay(), signal.SIGQUIT)
+        session.says("SIGQUIT 1")
+        os.kill(session.relay(), signal.SIGINT)
+        session.says("SIGINT 1")
+    os.kill(session.relay(), signal.SIGINT)
+    session.says("SIGINT 2")
+    os.kill(session.relay(), signal.SIGUSR1)
+    assert session.code() == 5
+    assert "in all 3" in session.text.splitlines()
+
+
+@pytest.mark.parametrize("way", ["leader", "script", "without standard input", "before a pipe"])
+def test_an_interactive_program_has_the_terminal(module_aws, on_terminal, way):
+    script = """
+import sys
+terminal = open("/dev/tty")
+print("ready", flush=True)
+print("got", terminal.readline().strip(), flush=True)
+sys.exit(5)
+"""
+    session = on_terminal(module_aws, python(script), WAYS[way])
+    session.says("ready")
+    session.types(b"a line\n")
+    session.says("got a line")
+    assert session.code() == 5
+
+
+def test_a_script_has_the_terminal_again_afterwards(module_aws, on_terminal):
+    session = on_terminal(module_aws, python("print('ready')"), '"$@"; read line; echo "got $line"; exit 6')
+    session.says("ready")
+    session.types(b"a line\n")
+    session.says("got a line")
+    assert session.code() == 6
+
+
+def test_a_stop_typed_stops_the_relay_too_and_both_go_on(module_aws, on_terminal):
+    shell = 'set -m; "$@"; echo "stopped $?"; fg; echo "ended $?"; exit 7'
+    session = on_terminal(module_aws, python(COUNTS), shell)
+    session.says("ready")
+    session.types(b"\x1a")
+    session.says(f"stopped {128 + signal.SIGTSTP}")
+    session.types(b"\x03")
+    session.says("SIGINT 1")
+    os.kill(session.relay(), signal.SIGUSR1)
+    session.says("ended 5")
+    assert session.code() == 7
+
+
+def test_a_stop_typed_where_the_relay_cannot_stop_does_no_harm(module_aws, on_terminal):
+    session = on_terminal(module_aws, python(COUNTS))
+    session.says("ready")
+    session.types(b"\x1a")
+    session.types(b"\x03")
+    session.says("SIGINT 1")
+    os.kill(session.relay(), signal.SIGUSR1)
+    assert session.code() == 5

@@ -36,6 +36,9 @@ async fn the_program_finds_the_way_to_the_relay_and_no_other() {
     let bypass = [
         ("AWS_ACCESS_KEY_ID", USER_KEY),
         ("AWS_SECRET_ACCESS_KEY", USER_SECRET),
+        ("AWS_ACCESS_KEY", USER_KEY),
+        ("AWS_SECRET_KEY", USER_SECRET),
+        ("AWS_BEARER_TOKEN_BEDROCK", "token"),
         ("AWS_SESSION_TOKEN", "token"),
         ("AWS_SECURITY_TOKEN", "token"),
         ("AWS_PROFILE", "other"),
@@ -51,6 +54,7 @@ async fn the_program_finds_the_way_to_the_relay_and_no_other() {
         ("AWS_SHARED_CREDENTIALS_FILE", "/home/me/credentials"),
         ("AWS_EC2_METADATA_DISABLED", "false"),
         ("NO_PROXY", "corp.example"),
+        ("no_proxy", "other.example"),
         ("KEPT", "as it is"),
     ];
     let left = run(&world, &two_hops(), script, &[&bypass[..], &given].concat()).await;
@@ -75,7 +79,7 @@ async fn the_program_finds_the_way_to_the_relay_and_no_other() {
         ("AWS_CONFIG_FILE", "/dev/null"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("NO_PROXY", "corp.example,127.0.0.1,localhost"),
-        ("no_proxy", "corp.example,127.0.0.1,localhost"),
+        ("no_proxy", "other.example,127.0.0.1,localhost"),
         ("AWS_REGION", "us-east-1"),
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("KEPT", "as it is"),
@@ -94,6 +98,14 @@ async fn a_region_that_is_given_stays() {
     let script = "echo \"$AWS_REGION-$AWS_DEFAULT_REGION\"";
     let left = run(&world, &two_hops(), script, &[("AWS_DEFAULT_REGION", "eu-west-1")]).await;
     assert_eq!(left.out, "-eu-west-1\n", "{left:?}");
+}
+
+#[tokio::test]
+async fn of_the_proxy_variables_the_one_that_is_missing_says_what_the_other_does() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let script = "echo \"$no_proxy\"";
+    let left = run(&world, &two_hops(), script, &[("NO_PROXY", "corp.example")]).await;
+    assert_eq!(left.out, "corp.example,127.0.0.1,localhost\n", "{left:?}");
 }
 
 #[tokio::test]

@@ -1,15 +1,14 @@
 //! The signals that are the program's: they are handed on to it.
 
 use std::future::poll_fn;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::task::Poll;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Child;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::signal::unix::{self, SignalKind};
 
 /// What is handed on.
-const FORWARDED: [Signal; 7] = [
+const FORWARDED: [Signal; 8] = [
     Signal::TERM,
     Signal::INT,
     Signal::HUP,
@@ -17,13 +16,14 @@ const FORWARDED: [Signal; 7] = [
     Signal::USR1,
     Signal::USR2,
     Signal::WINCH,
+    Signal::CONT,
 ];
 
 /// What asks for an end.
 const ENDS: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
 
-/// What a terminal sends to the program itself, as it does to the relay.
-const OF_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
+/// What a terminal sends to all that run in its foreground: a shell does not end before what it runs.
+const TO_ALL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::CONT];
 
 /// What whoever started the relay has it ignore, as `nohup` does: the program inherits that, but for
 /// signals that are listened for. As bits, from signal 1 on (proc(5)).
@@ -40,7 +40,6 @@ fn is_in(bits: u64, signal: Signal) -> bool {
 /// The signals, from when they are listened for.
 pub(super) struct Signals {
     heard: Vec<(Signal, unix::Signal)>,
-    terminal: bool,
 }
 
 impl Signals {
@@ -53,7 +52,7 @@ impl Signals {
             unix::signal(kind).map(|heard| (signal, heard))
         });
         let heard = heard.collect::<io::Result<_>>()?;
-        Ok(Self { heard, terminal: io::stdin().is_terminal() })
+        Ok(Self { heard })
     }
 
     /// Waits for the next one.
@@ -78,16 +77,13 @@ impl Signals {
             }
         }
     }
+}
 
-    /// Hands a signal on, unless the program has it already.
-    pub(super) fn forward(&self, signal: Signal, child: &Child) {
-        if self.terminal && OF_TERMINAL.contains(&signal) {
-            return;
-        }
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // It may have ended at this moment, which is heard next.
-        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
-            tracing::warn!(%error, signal = signal.as_raw(), "a signal could not be handed on");
-        }
+/// Hands a signal on to a program that leads a process group.
+pub(super) fn forward(signal: Signal, program: Pid) {
+    let send = if TO_ALL.contains(&signal) { kill_process_group } else { kill_process };
+    // It may have ended at this moment, which is heard next.
+    if let Err(error) = send(program, signal) {
+        tracing::warn!(%error, signal = signal.as_raw(), "a signal could not be handed on");
     }
 }

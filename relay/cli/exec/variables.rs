@@ -8,9 +8,12 @@ use crate::config::{LongLivedKeys, Profile, Source, Sts};
 use crate::credential::Secret;
 
 /// What would give the program other credentials, or is the relay's own.
-const REMOVED: [&str; 11] = [
+const REMOVED: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    // What the first version of the SDK for Java and of boto read.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
     "AWS_PROFILE",
@@ -19,6 +22,8 @@ const REMOVED: [&str; 11] = [
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    // Amazon Bedrock takes it before any credentials.
+    "AWS_BEARER_TOKEN_BEDROCK",
     "VAULT_TOKEN",
 ];
 
@@ -57,8 +62,10 @@ impl Variables {
             .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", self.token.expose())
             .env("AWS_EC2_METADATA_DISABLED", "true");
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let no_proxy = no_proxy(given("NO_PROXY").or_else(|| given("no_proxy")));
-        command.env("NO_PROXY", &no_proxy).env("no_proxy", &no_proxy);
+        // Programs read one of them, or one before the other.
+        for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
+            command.env(name, no_proxy(given(name).or_else(|| given(other))));
+        }
         if let Some(region) = &self.region
             && REGIONS.iter().all(|name| given(name).is_none())
         {
