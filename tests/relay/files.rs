@@ -42,7 +42,7 @@ async fn the_file_holds_what_the_endpoint_serves_and_goes_with_the_relay() {
 #[tokio::test]
 async fn a_second_signal_leaves_no_file_either() {
     let world = World::live(IssuedLifetime::AsAsked).await;
-    let mut relay = Program::serve(&world, &with_file(&world), &["--drain", "3600"]);
+    let relay = Program::serve(&world, &with_file(&world), &["--drain", "3600"]);
     let there = async || world.path("app").exists().then_some(());
     eventually("the file is there", there).await;
     relay.signal(Signal::TERM);
