@@ -9,8 +9,10 @@ pub mod private;
 mod profiles;
 
 use std::fmt;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -125,14 +127,16 @@ impl App {
         }
     }
 
-    /// Runs until `stop` is ready, then goes on serving for `drain` and ends. Dropping the future
-    /// ends everything at once.
+    /// Runs until `stop` is ready, then goes on serving for `drain` and ends. Once `hurry` is ready
+    /// too the end takes no longer than credentials files need to go, a second at most. Dropping the
+    /// future ends everything at once, and leaves those files.
     ///
     /// # Errors
     /// If a part of the relay ended by itself.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
         drain: Duration,
     ) -> Result<(), Died> {
         let (trigger, signal) = shutdown::channel();
@@ -169,13 +173,20 @@ impl App {
         };
         if died {
             // No keys stay in a file that nobody keeps.
-            self.profiles.end(LeasesAtEnd::Left).await;
+            self.profiles.end(LeasesAtEnd::Left, pending()).await;
             return Err(Died);
         }
         tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
-        trigger.drain_then_stop(drain).await;
-        while listeners.join_next().await.is_some() {}
-        self.profiles.end(self.leases_at_end).await;
+        let mut hurry = pin!(hurry);
+        let drained = async {
+            trigger.drain_then_stop(drain).await;
+            while listeners.join_next().await.is_some() {}
+        };
+        let leases = tokio::select! {
+            () = drained => self.leases_at_end,
+            () = &mut hurry => LeasesAtEnd::Left,
+        };
+        self.profiles.end(leases, hurry).await;
         tracing::info!("stopped");
         Ok(())
     }

@@ -144,6 +144,6 @@ impl Running {
 
     /// Ends the rotation, and revokes what is held at an upstream where the configuration says so.
     pub async fn end(self) {
-        self.profiles.end(self.leases).await;
+        self.profiles.end(self.leases, std::future::pending()).await;
     }
 }

@@ -160,14 +160,17 @@ impl Profiles {
     }
 
     /// Ends every rotation, and takes away what stands in files; what is held at an upstream is
-    /// revoked if that is wanted.
-    pub(super) async fn end(mut self, leases: LeasesAtEnd) {
+    /// revoked if that is wanted, unless `hurry` is ready.
+    pub(super) async fn end(mut self, leases: LeasesAtEnd, hurry: impl Future<Output = ()>) {
         self.rotations.shutdown().await;
         self.running.clear();
         while self.files.join_next().await.is_some() {}
         match leases {
             LeasesAtEnd::Left => {}
-            LeasesAtEnd::Revoked => self.workshop.revoke().await,
+            LeasesAtEnd::Revoked => tokio::select! {
+                () = self.workshop.revoke() => {}
+                () = hurry => {}
+            },
         }
     }
 

@@ -51,12 +51,10 @@ impl Ends {
 
     /// Runs until an end is wished for; a second wish ends the drain too.
     pub(crate) async fn run(mut self, app: App, drain: Duration) -> Result<(), Failed> {
-        tokio::select! {
-            ended = app.run(self.first.told(), drain) => ended.map_err(Failed::command),
-            () = async {
-                self.second.told().await;
-                self.second.told().await;
-            } => Ok(()),
-        }
+        let second = async {
+            self.second.told().await;
+            self.second.told().await;
+        };
+        app.run(self.first.told(), second, drain).await.map_err(Failed::command)
     }
 }

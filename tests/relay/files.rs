@@ -40,6 +40,20 @@ async fn the_file_holds_what_the_endpoint_serves_and_goes_with_the_relay() {
 }
 
 #[tokio::test]
+async fn a_second_signal_leaves_no_file_either() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let relay = Program::serve(&world, &with_file(&world), &["--drain", "3600"]);
+    let there = async || world.path("app").exists().then_some(());
+    eventually("the file is there", there).await;
+    relay.signal(Signal::TERM);
+    relay.says("\"stopping\"").await;
+    relay.signal(Signal::TERM);
+    let left = relay.ended().await;
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert!(!world.path("app").exists());
+}
+
+#[tokio::test]
 async fn somebody_else_s_file_stops_the_start() {
     let world = World::live(IssuedLifetime::AsAsked).await;
     let own = "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n";

@@ -159,7 +159,7 @@ impl Relay {
         let stopped = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(app.run(stopped, Duration::ZERO));
+        let task = tokio::spawn(app.run(stopped, std::future::pending(), Duration::ZERO));
         Self { place: Place { endpoint: endpoint[0], admin, socket }, stop, task }
     }
 
