@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use deserr::ValuePointerRef;
 
 use super::{ROOT, Resolver, keys, sts, vault};
-use crate::config::document::{Document, ProfileDocument};
+use crate::config::document::{AccessDocument, Document, ProfileDocument};
 use crate::config::template::Pod;
 use crate::config::values::{self, ProfileName};
 use crate::config::vault::VaultRole;
@@ -35,12 +35,13 @@ impl Resolver<'_> {
             let (Some(name), Some(profile)) = (name, profile) else {
                 continue;
             };
-            let file = profile.access.token_file.clone();
-            if let Some(first) = token_files.insert(file, name.clone()) {
-                let what = format!(
-                    "profile {first} has the same file; each needs its own, since a token says which profile is meant"
-                );
-                self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+            for file in profile.access.files() {
+                if let Some(first) = token_files.insert(file.clone(), name.clone()) {
+                    let what = format!(
+                        "profile {first} has the same file; each needs its own, since a token says which profile is meant"
+                    );
+                    self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+                }
             }
             profiles.insert(name, profile);
         }
@@ -61,27 +62,35 @@ impl Resolver<'_> {
         let source = self.source(given.source.as_ref(), at.push_key("source"), &pod, sts, vault);
         let chain = self.chain(&pod, given, at.push_key("chain"), sts);
         let long_lived_keys = self.long_lived_keys(given, at, sts);
-        let text = given.access.as_ref().and_then(|access| access.token_file.as_deref());
-        let token_file = match text {
-            Some(text) => {
-                let at = at.push_key("access");
-                self.read(text, at.push_key("token_file"), values::absolute_path)
-            }
-            None => Some(PathBuf::from(format!("/run/credential-relay/{shown}/token"))),
-        };
+        let access = self.access(given.access.as_ref(), at.push_key("access"), shown);
         let (source, chain, long_lived_keys) = (source?, chain?, long_lived_keys?);
         self.check_source_partition(&source, &chain, at.push_key("source"));
         let propagation = match keys::may_be_new(given) {
             true => vault.propagation(&long_lived_keys),
             false => PropagationCheck::Off,
         };
-        Some(Profile {
-            source,
-            chain,
-            long_lived_keys,
-            propagation,
-            access: Access { token_file: token_file? },
-        })
+        Some(Profile { source, chain, long_lived_keys, propagation, access: access? })
+    }
+
+    fn access(
+        &mut self,
+        given: Option<&AccessDocument>,
+        at: ValuePointerRef<'_>,
+        profile: &str,
+    ) -> Option<Access> {
+        let token_file = match given.and_then(|given| given.token_file.as_deref()) {
+            Some(text) => self.read(text, at.push_key("token_file"), values::absolute_path),
+            None => Some(PathBuf::from(format!("/run/credential-relay/{profile}/token"))),
+        };
+        let at = at.push_key("more_token_files");
+        let more = self.items(given.and_then(|given| given.more_token_files.as_ref()), at);
+        let more = more
+            .into_iter()
+            .map(|(number, text)| self.read(text, at.push_index(number), values::absolute_path));
+        // Every one is read before the first that is wrong ends it.
+        let more: Vec<Option<PathBuf>> = more.collect();
+        let more_token_files = more.into_iter().collect::<Option<_>>()?;
+        Some(Access { token_file: token_file?, more_token_files })
     }
 
     /// What a role's session gives is of one partition, and so is the first hop.
