@@ -5,6 +5,7 @@
 
 pub mod assemble;
 mod bases;
+pub mod private;
 mod profiles;
 
 use std::fmt;
@@ -167,10 +168,7 @@ impl App {
         tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
         trigger.drain_then_stop(drain).await;
         while listeners.join_next().await.is_some() {}
-        match self.leases_at_end {
-            LeasesAtEnd::Left => {}
-            LeasesAtEnd::Revoked => self.profiles.revoke().await,
-        }
+        self.profiles.end(self.leases_at_end).await;
         tracing::info!("stopped");
         Ok(())
     }

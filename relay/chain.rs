@@ -306,6 +306,10 @@ impl Source for Chain {
         Box::pin(self.fetch_through(freshness))
     }
 
+    fn way(&self) -> Option<&'static str> {
+        self.base.way()
+    }
+
     /// What the base says of its own keys. The session of a role outlives the user who assumed it,
     /// so where there is a hop nothing that was given is suspect; a session of the user itself dies
     /// with it.

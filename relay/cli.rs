@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod client;
+mod exec;
 mod get;
 mod serve;
 
@@ -25,7 +26,9 @@ pub(crate) use serve::Ends;
 /// Serves short-lived, rotating AWS credentials to AWS SDKs over localhost.
 ///
 /// Exit codes: 0 done; 1 the command failed; 2 the arguments or the configuration are wrong;
-/// 3 the relay could not start (an address, a token file or a CA file).
+/// 3 the relay could not start (an address, a token file, a credentials file or a CA file). `exec`
+/// ends with the program's own code: 128 and the signal's number if one ended it; 126 if it could
+/// not be executed, 127 if there is none.
 #[derive(Debug, Parser)]
 #[command(name = "credential-relay", version, max_term_width = 100)]
 struct Cli {
@@ -43,6 +46,8 @@ enum Command {
     Get(get::Get),
     /// Replace a profile's credential now: for a key that leaked.
     Rotate(ask::Rotate),
+    /// Run a program that gets a profile's credentials, for as long as it runs.
+    Exec(exec::Exec),
     /// Show each profile with its expiry, its next rotation and its last error.
     Status(ask::Status),
     /// Ask the running relay's probe: exit code 0 if it says yes.
@@ -91,6 +96,8 @@ pub(crate) enum Failed {
     Setting(String),
     /// The relay could not start: 3.
     Start(String),
+    /// The program that it should run could not be executed: the shells' own codes.
+    Program(u8, String),
 }
 
 impl Failed {
@@ -103,6 +110,7 @@ impl Failed {
             Self::Command(_) => 1,
             Self::Configuration(_) | Self::Setting(_) => 2,
             Self::Start(_) => 3,
+            Self::Program(code, _) => *code,
         }
     }
 }
@@ -110,7 +118,9 @@ impl Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Command(why) | Self::Setting(why) | Self::Start(why) => f.write_str(why),
+            Self::Command(why) | Self::Setting(why) | Self::Start(why) | Self::Program(_, why) => {
+                f.write_str(why)
+            }
             Self::Configuration(mistakes) => mistakes.fmt(f),
         }
     }
@@ -131,9 +141,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match run(cli.command) {
-        Ok(()) => {
+        Ok(code) => {
             telemetry::flush();
-            ExitCode::SUCCESS
+            code
         }
         Err(failed) => {
             telemetry::last_words(&failed);
@@ -142,18 +152,27 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failed> {
+fn run(command: Command) -> Result<ExitCode, Failed> {
     telemetry::quiet_panics();
     let environment = Environment::of_process();
-    let log = telemetry::Settings::read(|name| environment.get(name).map(str::to_owned))
-        .map_err(|error| Failed::Setting(error.to_string()))?;
+    // A program's own output is not disturbed unless something is wrong.
+    let quiet = matches!(command, Command::Exec(_)).then_some("warn");
+    let set = |name: &str| {
+        let unset = quiet.filter(|_| name == "CREDENTIAL_RELAY_LOG");
+        environment.get(name).or(unset).map(str::to_owned)
+    };
+    let log = telemetry::Settings::read(set).map_err(|error| Failed::Setting(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| Failed::Start(format!("the runtime cannot start: {error}")))?;
     let done = runtime.block_on(async {
-        match command {
+        let done = match command {
+            Command::Exec(exec) => {
+                log.start();
+                return exec.run(&environment).await;
+            }
             Command::Serve(serve) => {
                 log.start();
                 serve.run(&environment).await
@@ -168,7 +187,8 @@ fn run(command: Command) -> Result<(), Failed> {
                 log.start();
                 dev.run(&environment).await
             }
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     // A name look-up that hangs in a thread must not hold the end up.
     runtime.shutdown_background();

@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "host")]
+use std::time::SystemTime;
 
 /// A point on the wall clock, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +42,25 @@ impl Timestamp {
             time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
                 .ok()?;
         i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+    }
+}
+
+#[cfg(feature = "host")]
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let millis = |since: Duration| i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        Self(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => millis(since),
+            Err(before) => -millis(before.duration()),
+        })
+    }
+}
+
+#[cfg(feature = "host")]
+impl From<Timestamp> for SystemTime {
+    /// A time before the epoch becomes the epoch.
+    fn from(time: Timestamp) -> Self {
+        Self::UNIX_EPOCH + time.saturating_since(Timestamp(0))
     }
 }
 

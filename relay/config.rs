@@ -109,6 +109,8 @@ pub struct Profile {
     pub propagation: PropagationCheck,
     /// Who may ask for it.
     pub access: Access,
+    /// A file of the SDKs' own form in which its credentials stand beside.
+    pub credentials_file: Option<CredentialsFile>,
 }
 
 /// What to do with keys that have no session token or no expiry (endpoint-contract section 3).
@@ -204,6 +206,15 @@ pub struct Sts {
     pub ca_cert: Option<PathBuf>,
 }
 
+/// A shared-credentials file that the relay keeps up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsFile {
+    /// Its path; nothing but the relay writes there.
+    pub path: PathBuf,
+    /// The name that the credentials have in it.
+    pub section: String,
+}
+
 /// Who may ask for a profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
@@ -215,7 +226,7 @@ pub struct Access {
 
 impl Access {
     /// All of the files.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> + Clone {
         std::iter::once(&self.token_file).chain(&self.more_token_files)
     }
 }

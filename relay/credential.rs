@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::arn::RoleArn;
+use crate::arn::{AccountId, RoleArn};
 use crate::clock::{Moment, Timestamp};
 
 pub use secret::{Secret, scrub};
@@ -180,6 +180,8 @@ impl Lifetime {
 pub enum Principal {
     /// A session of this role.
     Role(RoleArn),
+    /// A session of some role in this account.
+    Account(AccountId),
     /// Keys that do not say whose they are.
     Unknown,
 }

@@ -34,6 +34,8 @@ pub mod rotation;
 
 pub mod store;
 
+pub mod credentials_file;
+
 pub mod endpoint;
 
 pub mod admin;

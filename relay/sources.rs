@@ -1,12 +1,24 @@
 //! Sources: where a profile's base credentials come from.
 
+#[cfg(not(feature = "host"))]
+pub mod absent;
+mod agent;
 pub mod auto;
 pub mod container;
+mod document;
 pub mod fixed;
+mod headers;
 pub mod imds;
+#[cfg(test)]
+mod loopback;
 mod material;
+#[cfg(feature = "host")]
 pub mod process;
+mod process_document;
+#[cfg(feature = "host")]
 pub mod profile;
+#[cfg(feature = "host")]
+mod program;
 pub mod roles_anywhere;
 pub mod vault;
 pub mod web_identity;
@@ -46,6 +58,11 @@ pub trait Source: Send {
     /// # Errors
     /// A [`Failure`] that says what to do next, with a reason that holds no secret.
     fn fetch(&mut self, freshness: Freshness) -> Fetch<'_>;
+
+    /// Which of several ways gave the last credentials, where there are several.
+    fn way(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Waits until it is learnt that keys which were given may have died before their time, and
     /// says which: each is told once. Most keys die at their time alone. It must be safe to drop.

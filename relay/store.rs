@@ -245,6 +245,19 @@ impl Reader {
         self.snapshot.borrow()
     }
 
+    /// The present snapshot, of which [`Self::changed`] speaks from then on.
+    pub fn look(&mut self) -> Snapshot {
+        self.snapshot.borrow_and_update().clone()
+    }
+
+    /// Waits until the snapshot is another than it was when it was last looked at. Never returns
+    /// once the publisher is gone.
+    pub async fn changed(&mut self) {
+        if self.snapshot.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// What the rotation is about to do.
     pub fn plan(&self) -> Plan {
         self.plan.borrow().clone()

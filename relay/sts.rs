@@ -6,8 +6,15 @@ mod client;
 mod connector;
 mod errors;
 mod identity;
+pub mod options;
 mod session;
 
 pub use client::{Clients, Shared};
+#[cfg(feature = "host")]
+pub(crate) use client::{retries, timeouts};
+#[cfg(feature = "host")]
+pub(crate) use connector::http_client_by_scheme;
+#[cfg(feature = "host")]
+pub(crate) use errors::explain;
 pub use identity::{CallerIdentity, Identifier};
-pub use session::Issued;
+pub use session::{Issued, OddLifetime};

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
@@ -96,6 +96,9 @@ impl Settings {
     pub fn start(self) {
         let filter = Targets::new()
             .with_target("credential_relay", self.level)
+            // It tells what it was told, by programs and upstreams, and the same comes back as an
+            // error, which is scrubbed.
+            .with_target("aws_config", LevelFilter::OFF)
             .with_default(Level::WARN.min(self.level));
         let base = lines::layer().with_writer(|| Line(&QUEUE));
         let layer = match self.format {

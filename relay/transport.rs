@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -87,9 +88,10 @@ impl Transport {
     /// If no whole answer came. A certificate that was not accepted has the CA read again.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         limit: Duration,
     ) -> Result<Response<Bytes>, SendError> {
+        let connection = capture_connection(&mut request);
         let client = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         // On the heap for the time of the call alone: it is large, and many wait for their turn.
         let exchange = Box::pin(async move {
@@ -99,7 +101,11 @@ impl Transport {
             let body = body.map_err(SendError::Answer)?.to_bytes();
             Ok(Response::from_parts(head, body))
         });
-        let sent = timeout(limit, exchange).await.unwrap_or(Err(SendError::Late(limit)));
+        let late = |_| match connection.connection_metadata().as_ref() {
+            Some(_) => SendError::Late(limit),
+            None => SendError::NoConnection(limit),
+        };
+        let sent = timeout(limit, exchange).await.map_err(late).flatten();
         if sent.as_ref().is_err_and(SendError::is_tls) {
             self.reload().await;
         }
@@ -153,7 +159,9 @@ pub enum SendError {
     Connection(hyper_util::client::legacy::Error),
     /// The answer broke off, or is longer than any should be.
     Answer(Box<dyn Error + Send + Sync>),
-    /// There was none in this time.
+    /// There was no connection in this time.
+    NoConnection(Duration),
+    /// There was a connection, and no whole answer in this time.
     Late(Duration),
 }
 
@@ -162,6 +170,7 @@ impl SendError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Connection(error) => !error.is_connect(),
+            Self::NoConnection(_) => false,
             Self::Answer(_) | Self::Late(_) => true,
         }
     }
@@ -171,7 +180,7 @@ impl SendError {
         match self {
             Self::Connection(error) => is_tls(error),
             Self::Answer(error) => is_tls(error.as_ref()),
-            Self::Late(_) => false,
+            Self::NoConnection(_) | Self::Late(_) => false,
         }
     }
 }
@@ -186,6 +195,7 @@ impl fmt::Display for SendError {
                 None => f.write_str(&root_of(error)),
             },
             Self::Answer(error) => write!(f, "the answer broke off: {}", root_of(error.as_ref())),
+            Self::NoConnection(limit) => write!(f, "no connection in time ({} s)", limit.as_secs()),
             Self::Late(limit) => write!(f, "no answer within {} s", limit.as_secs()),
         }
     }

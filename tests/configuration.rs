@@ -171,11 +171,13 @@ fn every_example_is_accepted() {
         ("POD_NAME", "payments-7c9d8b6f5d-x2x4z"),
         ("POD_NAMESPACE", "payments"),
         ("POD_SERVICE_ACCOUNT", "payments"),
+        // As EKS sets it for Pod Identity.
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials"),
     ];
     let environment: Environment = pod.into_iter().collect();
     let pages = fs::read_dir(project().join("docs/sources")).into_iter().flatten();
     let pages = pages.map(|page| page.unwrap().path());
-    let documents: Vec<PathBuf> = ["docs/configuration.md", "README.md"]
+    let documents: Vec<PathBuf> = ["docs/configuration.md", "docs/delivery.md", "README.md"]
         .map(|name| project().join(name))
         .into_iter()
         .chain(pages)

@@ -55,6 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"],
     ),
     ("store", &["clock", "credential", "failure"]),
+    ("credentials_file", &["clock", "config", "credential", "store"]),
     (
         "endpoint",
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
@@ -71,12 +72,15 @@ const MAY_IMPORT_ALL: &[&str] = &["app", "cli", "dev"];
 
 /// Crates that stay where they belong.
 const CRATES: &[(&str, &[&str])] = &[
+    ("aws_config", &["sources"]),
+    ("aws_runtime", &["sources"]),
     ("aws_sdk_sts", &["sts", "chain", "sources"]),
     ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
     // In dev for its base64 alone.
     ("aws_smithy_types", &["sts", "chain", "sources", "dev"]),
+    ("aws_types", &["sources"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
     ("rustls", &["transport"]),
@@ -89,7 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("prometheus_client", &["metrics", "listener"]),
-    ("rustix", &["clock", "files"]),
+    ("rustix", &["clock", "files", "credentials_file", "cli"]),
 ];
 
 fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -15,8 +15,15 @@ mod commands;
 mod dev;
 #[path = "relay/ends.rs"]
 mod ends;
+#[path = "relay/exec.rs"]
+mod exec;
+#[path = "relay/files.rs"]
+mod files;
 #[path = "relay/harness.rs"]
 mod harness;
+#[cfg(feature = "host")]
+#[path = "relay/host.rs"]
+mod host;
 #[path = "relay/leaks.rs"]
 mod leaks;
 #[path = "relay/misplaced.rs"]

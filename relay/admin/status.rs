@@ -92,7 +92,7 @@ impl CredentialStatus {
             access_key_id: credential.access_key_id.to_string(),
             role_arn: match &credential.principal {
                 Principal::Role(arn) => Some(arn.to_string()),
-                Principal::Unknown => None,
+                Principal::Account(_) | Principal::Unknown => None,
             },
             expires: match &credential.validity {
                 Validity::Until(life) => Some(life.expiry().wall.to_string()),

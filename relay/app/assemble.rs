@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::values::ProfileName;
 use crate::config::{self, LongLivedKeys, PropagationCheck};
 use crate::credential::Credential;
+use crate::credentials_file::FileError;
 use crate::endpoint::access::TokenFileError;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::Metrics;
@@ -47,6 +48,8 @@ pub struct Workshop {
 pub enum AssembleError {
     /// The access token's file.
     Token(ProfileName, TokenFileError),
+    /// The credentials file.
+    File(ProfileName, FileError),
     /// The TLS of an upstream.
     Tls {
         /// The profile.
@@ -62,6 +65,7 @@ impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(profile, error) => write!(f, "profiles.{profile}: {error}"),
+            Self::File(profile, error) => write!(f, "profiles.{profile}: {error}"),
             Self::Tls { profile, of, error } => write!(f, "profiles.{profile}: {of}.{error}"),
         }
     }

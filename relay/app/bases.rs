@@ -9,15 +9,17 @@ use crate::config::vault::{Login, VaultRole, VaultSource};
 use crate::config::{self, Source as Settings};
 use crate::credential::Secret;
 use crate::metrics::ProfileMetrics;
+#[cfg(not(feature = "host"))]
+use crate::sources::absent::Absent;
 use crate::sources::auto::Auto;
 use crate::sources::container::Container;
 use crate::sources::imds::Imds;
-use crate::sources::process::Process;
-use crate::sources::profile::SharedProfile;
 use crate::sources::roles_anywhere::RolesAnywhere;
 use crate::sources::vault::{Ambient, Use, Vaults};
 use crate::sources::web_identity::WebIdentity;
 use crate::sources::{Source, fixed};
+#[cfg(feature = "host")]
+use crate::sources::{process::Process, profile::SharedProfile};
 use crate::sts::Clients;
 use crate::transport::{TlsError, Transports};
 
@@ -77,9 +79,15 @@ impl Bases {
                 RolesAnywhere::new(settings, &self.transports, clock, metrics)
                     .map_err(of("roles_anywhere"))?,
             ),
+            #[cfg(not(feature = "host"))]
+            Settings::Profile(_) => Box::new(Absent("profile")),
+            #[cfg(not(feature = "host"))]
+            Settings::Process(_) => Box::new(Absent("process")),
+            #[cfg(feature = "host")]
             Settings::Profile(settings) => Box::new(
                 SharedProfile::new(settings, &self.transports, clock).map_err(of("profile"))?,
             ),
+            #[cfg(feature = "host")]
             Settings::Process(settings) => Box::new(Process::new(settings, clock)),
             Settings::Auto(ways) => {
                 let ways = ways.iter().map(|way| self.make(way, made_for));
@@ -129,7 +137,14 @@ fn variable(name: &str) -> Option<String> {
 /// How long one answer of a base may take.
 pub(super) fn timeout_of(settings: &Settings) -> Duration {
     match settings {
-        Settings::Vault(source) => source.vault.timeout.saturating_mul(VAULT_CALLS),
+        Settings::Vault(source) => {
+            // A login by AWS identity has credentials to fetch before it.
+            let login = match &source.vault.login {
+                Login::Aws { credentials, .. } => timeout_of(credentials),
+                _ => Duration::ZERO,
+            };
+            source.vault.timeout.saturating_mul(VAULT_CALLS).saturating_add(login)
+        }
         Settings::Process(process) => process.timeout.saturating_add(Duration::from_secs(1)),
         // The web identity's token is read again and shown once more where it is not accepted.
         Settings::WebIdentity(_) => STAGE_TIMEOUT.saturating_mul(2),

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::assemble::{self, AssembleError, Workshop};
-use crate::config;
 use crate::config::values::ProfileName;
+use crate::config::{self, LeasesAtEnd};
+use crate::credentials_file::{self, CredentialsFile};
 use crate::endpoint::access;
 use crate::metrics::ProfileMetrics;
 use crate::rotation::{Rotation, Suspicion};
@@ -20,6 +21,7 @@ pub(super) struct Profiles {
     workshop: Workshop,
     running: BTreeMap<ProfileName, Running>,
     rotations: JoinSet<()>,
+    files: JoinSet<()>,
     endpoint: watch::Sender<Arc<endpoint::Directory>>,
     admin: watch::Sender<Arc<admin::Profiles>>,
 }
@@ -30,6 +32,7 @@ struct Running {
     seen: admin::Profile,
     metrics: ProfileMetrics,
     rotation: AbortHandle,
+    file: Option<AbortHandle>,
 }
 
 /// A change that is ready to be made.
@@ -44,6 +47,7 @@ struct Fresh {
     served: Arc<endpoint::Profile>,
     seen: admin::Profile,
     rotation: Rotation,
+    file: Option<CredentialsFile>,
 }
 
 impl Profiles {
@@ -52,6 +56,7 @@ impl Profiles {
             workshop,
             running: BTreeMap::new(),
             rotations: JoinSet::new(),
+            files: JoinSet::new(),
             endpoint: watch::Sender::new(Arc::default()),
             admin: watch::Sender::new(Arc::default()),
         }
@@ -93,8 +98,16 @@ impl Profiles {
             .collect::<Result<_, _>>()
             .map_err(|error| AssembleError::Token(name.clone(), error))?;
         let clock = self.workshop.clock.clone();
+        if let Some(file) = &settings.credentials_file {
+            credentials_file::check(file)
+                .map_err(|error| AssembleError::File(name.clone(), error))?;
+        }
         let metrics = &self.workshop.metrics;
         let (publisher, reader) = store::channel(clock.now().wall);
+        let file = settings
+            .credentials_file
+            .as_ref()
+            .map(|file| CredentialsFile::new(name.clone(), file, reader.clone(), clock.clone()));
         let served = endpoint::Profile::new(name.clone(), reader.clone(), tokens, metrics);
         Ok(Fresh {
             name: name.clone(),
@@ -112,6 +125,7 @@ impl Profiles {
                 attempt_timeout: assemble::attempt_timeout(settings),
                 clock,
             },
+            file,
         })
     }
 
@@ -126,12 +140,13 @@ impl Profiles {
             }
             stays
         });
-        for Fresh { name, settings, served, seen, rotation } in fresh {
+        for Fresh { name, settings, served, seen, rotation, file } in fresh {
             let metrics = rotation.metrics.clone();
             let rotation = self.rotations.spawn(rotation.run());
-            let running = Running { settings, served, seen, metrics, rotation };
+            let file = file.map(|file| self.files.spawn(file.run()));
+            let running = Running { settings, served, seen, metrics, rotation, file };
             if let Some(before) = self.running.insert(name, running) {
-                before.rotation.abort();
+                before.stop();
             }
         }
         let served = self.running.values().map(|running| Arc::clone(&running.served)).collect();
@@ -140,10 +155,15 @@ impl Profiles {
         self.admin.send_replace(Arc::new(seen.collect()));
     }
 
-    /// Ends every rotation and revokes what they hold at an upstream.
-    pub(super) async fn revoke(mut self) {
+    /// Ends every rotation, and takes away what stands in files; what is held at an upstream is
+    /// revoked if that is wanted.
+    pub(super) async fn end(mut self, leases: LeasesAtEnd) {
         self.rotations.shutdown().await;
-        self.workshop.revoke().await;
+        self.files.shutdown().await;
+        match leases {
+            LeasesAtEnd::Left => {}
+            LeasesAtEnd::Revoked => self.workshop.revoke().await,
+        }
     }
 
     /// Waits until a rotation has ended by itself, which only a bug can make it do.
@@ -159,8 +179,15 @@ impl Profiles {
 
 impl Running {
     fn end(&self) {
-        self.rotation.abort();
+        self.stop();
         self.metrics.retire();
+    }
+
+    fn stop(&self) {
+        self.rotation.abort();
+        if let Some(file) = &self.file {
+            file.abort();
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::config;
-use crate::credential::{AccessKeyId, Credential, Lifetime, Principal, Validity};
+use crate::credential::{AccessKeyId, Credential, Principal};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
-use crate::sts::{Clients, Issued, Shared};
+use crate::sts::{Clients, Issued, Shared, options};
 use crate::transport::TlsError;
 
 const OPERATION: &str = "GetSessionToken";
@@ -58,7 +58,7 @@ impl Exchange {
     ) -> Result<Credential, Failure> {
         let asked =
             keys.remaining(clock.now()).map_or(self.duration, |left| left.min(self.duration));
-        let seconds = i32::try_from(asked.max(SHORTEST).as_secs()).unwrap_or(i32::MAX);
+        let seconds = options::seconds(asked.max(SHORTEST));
         let call = self.sts.client().get_session_token().duration_seconds(seconds).customize();
         let answer = self
             .sts
@@ -79,15 +79,8 @@ impl Exchange {
 
     fn credential(&self, issued: Issued, keys: &Credential, started: Moment) -> Credential {
         let longest = keys.remaining(started).map_or(self.duration, |left| left.min(self.duration));
-        let life = Lifetime::from_request(started, longest, Some(issued.expiration));
-        Credential {
-            access_key_id: issued.access_key_id,
-            secret_access_key: issued.secret_access_key,
-            session: issued.session,
-            validity: Validity::Until(life),
-            principal: Principal::Unknown,
-            propagation: keys.propagation,
-        }
+        let session = issued.into_credential(longest, Principal::Unknown);
+        Credential { propagation: keys.propagation, ..session }
     }
 
     fn remember(&mut self, keys: &Credential, session: &Credential) {

@@ -3,22 +3,18 @@
 use std::time::Duration;
 
 use aws_sdk_sts::operation::assume_role::builders::AssumeRoleFluentBuilder;
-use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
+use aws_sdk_sts::types::Tag;
 
-use crate::clock::{Clock, Moment, Timestamp};
+use crate::clock::{Clock, Moment};
 use crate::config;
-use crate::credential::{Credential, Lifetime, Principal, Propagation, Validity};
+use crate::credential::{Credential, Principal};
 use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
-use crate::sts::{Clients, Issued, Shared};
+use crate::sts::{Clients, Issued, OddLifetime, Shared, options};
 use crate::transport::TlsError;
 
 /// The longest that a role may be assumed for by a role session: STS refuses more.
 const CHAINED: Duration = Duration::from_secs(3600);
-
-/// An answer whose life differs by more than this from what was asked for points at a clock that is
-/// wrong, or at an upstream that cuts lives short.
-const SUSPICIOUS: Duration = Duration::from_secs(60);
 
 /// One AssumeRole, ready to be called.
 pub struct Hop {
@@ -26,8 +22,7 @@ pub struct Hop {
     number: usize,
     sts: Shared,
     metrics: ProfileMetrics,
-    /// Whether the answer's odd lifetime was told already.
-    lifetime_told: bool,
+    lifetime: OddLifetime,
 }
 
 impl Hop {
@@ -42,7 +37,8 @@ impl Hop {
         metrics: ProfileMetrics,
     ) -> Result<Self, TlsError> {
         let sts = clients.get(&settings.sts)?;
-        Ok(Self { settings: settings.clone(), number, sts, metrics, lifetime_told: false })
+        let lifetime = OddLifetime::default();
+        Ok(Self { settings: settings.clone(), number, sts, metrics, lifetime })
     }
 
     /// Assumes the role as `caller`.
@@ -92,11 +88,6 @@ impl Hop {
 
     fn request(&self) -> AssumeRoleFluentBuilder {
         let hop = &self.settings;
-        let policy_arns: Vec<_> = hop
-            .policy_arns
-            .iter()
-            .map(|arn| PolicyDescriptorType::builder().arn(arn.as_str()).build())
-            .collect();
         let transitive: Vec<_> =
             hop.tags.iter().filter(|tag| tag.transitive).map(|tag| tag.key.clone()).collect();
         // Both halves are set, so no tag can fail to build.
@@ -110,11 +101,11 @@ impl Hop {
             .assume_role()
             .role_arn(hop.role_arn.as_str())
             .role_session_name(hop.session_name.as_str())
-            .duration_seconds(i32::try_from(hop.duration.as_secs()).unwrap_or(i32::MAX))
+            .duration_seconds(options::seconds(hop.duration))
             .set_external_id(hop.external_id.as_ref().map(ToString::to_string))
             .set_source_identity(hop.source_identity.as_ref().map(|name| name.as_str().to_owned()))
             .set_policy(hop.policy.as_ref().map(|policy| policy.as_str().to_owned()))
-            .set_policy_arns(Some(policy_arns).filter(|arns| !arns.is_empty()))
+            .set_policy_arns(options::policy_arns(&hop.policy_arns))
             .set_tags(Some(tags).filter(|tags| !tags.is_empty()))
             .set_transitive_tag_keys(Some(transitive).filter(|keys| !keys.is_empty()))
     }
@@ -124,33 +115,12 @@ impl Hop {
         output: aws_sdk_sts::operation::assume_role::AssumeRoleOutput,
         started: Moment,
     ) -> Result<Credential, Failure> {
+        let stage = self.stage();
         let issued = Issued::read(output.credentials, started)
-            .map_err(|garbage| Failure::new(Cause::Transient, self.stage(), garbage))?;
+            .map_err(|garbage| Failure::new(Cause::Transient, stage.clone(), garbage))?;
         let asked = self.settings.duration;
-        self.tell_odd_lifetime(issued.expiration, started, asked);
-        let life = Lifetime::from_request(started, asked, Some(issued.expiration));
-        Ok(Credential {
-            access_key_id: issued.access_key_id,
-            secret_access_key: issued.secret_access_key,
-            session: issued.session,
-            validity: Validity::Until(life),
-            principal: Principal::Role(self.settings.role_arn.clone()),
-            propagation: Propagation::Done,
-        })
-    }
-
-    fn tell_odd_lifetime(&mut self, expiration: Timestamp, started: Moment, asked: Duration) {
-        let wanted = started.wall + asked;
-        let off = expiration.saturating_since(wanted).max(wanted.saturating_since(expiration));
-        if off > SUSPICIOUS && !self.lifetime_told {
-            self.lifetime_told = true;
-            tracing::warn!(
-                stage = %self.stage(),
-                asked_s = asked.as_secs(),
-                granted_s = expiration.saturating_since(started.wall).as_secs(),
-                "the lifetime that was granted is not what was asked for; if the upstream did not choose it, this machine's clock is wrong"
-            );
-        }
+        self.lifetime.look(&issued, asked, &stage);
+        Ok(issued.into_credential(asked, Principal::Role(self.settings.role_arn.clone())))
     }
 
     fn stage(&self) -> Stage {

@@ -6,12 +6,13 @@ use clap::Args;
 use tokio::time::{Instant, sleep};
 
 use super::{ConfigArgs, Failed, print};
-use crate::app::assemble::{NEW_KEYS, Workshop, fetch_once, origin};
+use crate::app::assemble::{AssembleError, NEW_KEYS, Workshop, fetch_once, origin};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::values::ProfileName;
 use crate::config::{self, Config, load};
 use crate::credential::{Credential, Propagation};
+use crate::credentials_file;
 use crate::failure::{Advice, Cause, Failure, Stage};
 use crate::metrics::Metrics;
 use crate::rotation;
@@ -53,11 +54,18 @@ impl Check {
     }
 }
 
-/// Makes every profile's source as `serve` does, which reads the CA files.
+/// Makes every profile's source as `serve` does, which reads the CA files, and looks at the files
+/// that it would write over.
 fn assemble<'a>(workshop: &mut Workshop, config: &'a Config) -> Result<Vec<Made<'a>>, Failed> {
     let mut sources = Vec::new();
     for (name, profile) in &config.profiles {
-        match workshop.source(name, profile) {
+        let made = workshop.source(name, profile).and_then(|source| {
+            let file = profile.credentials_file.as_ref();
+            file.map_or(Ok(()), credentials_file::check)
+                .map(|()| source)
+                .map_err(|error| AssembleError::File(name.clone(), error))
+        });
+        match made {
             Ok(source) => sources.push(Made { name, profile, source }),
             Err(error) => print(&format!("FAILED: {error}\n"))?,
         }
@@ -132,16 +140,21 @@ async fn identify(
         None => "without an end".to_owned(),
     };
     let id = &credential.access_key_id;
-    let sts = profile.chain.last().map(|hop| &hop.sts).or(config.sts.as_ref());
+    let own = match &profile.source {
+        config::Source::WebIdentity(source) => Some(&source.sts),
+        _ => None,
+    };
+    let sts = profile.chain.last().map(|hop| &hop.sts).or(own).or(config.sts.as_ref());
+    let way = source.way().map(|way| format!(", by {way}")).unwrap_or_default();
     let words = match sts {
         Some(sts) => {
             let identifier = workshop.identifier(name, sts).map_err(|error| {
                 Failure::new(Cause::Misconfigured, Stage::Relay, error.to_string())
             })?;
             let identity = once_known(&identifier, credential).await?;
-            format!("{id} is {}, {lifetime}", identity.arn)
+            format!("{id} is {}, {lifetime}{way}", identity.arn)
         }
-        None => format!("{id}, {lifetime}; set sts.region to have AWS asked whose it is"),
+        None => format!("{id}, {lifetime}{way}; set sts.region to have AWS asked whose it is"),
     };
     Ok(Found { words, refusal })
 }

@@ -177,6 +177,10 @@ pub struct ProfileDocument {
     /// Who may ask for it.
     #[deserr(default)]
     pub access: Option<AccessDocument>,
+    /// A credentials file of the SDKs' own form, kept up to date, for programs that cannot ask an
+    /// endpoint.
+    #[deserr(default)]
+    pub credentials_file: Option<CredentialsFileDocument>,
 }
 
 /// One AssumeRole.
@@ -294,6 +298,22 @@ pub struct AccessDocument {
     #[deserr(default)]
     #[schemars(with = "Option<Vec<String>>", inner(regex(pattern = values::ABSOLUTE_PATH)))]
     pub more_token_files: Option<Vec<Option<String>>>,
+}
+
+/// A credentials file of the SDKs' own form, kept up to date.
+#[derive(Debug, Default, Deserr, JsonSchema)]
+#[deserr(error = Mistakes, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct CredentialsFileDocument {
+    /// Its path. The relay writes it (0600) and removes it; what is there and was not written by a
+    /// relay is left as it is.
+    #[deserr(default)]
+    #[schemars(required, regex(pattern = values::ABSOLUTE_PATH))]
+    pub path: Option<String>,
+    /// The name of the profile in it, by which the programs ask for it.
+    #[deserr(default)]
+    #[schemars(length(min = 1, max = 256), extend("default" = super::resolve::SECTION))]
+    pub section: Option<String>,
 }
 
 /// A session policy.

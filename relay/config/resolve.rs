@@ -30,6 +30,7 @@ pub(super) const ADMIN_SOCKET: &str = "/run/credential-relay/admin.sock";
 /// A pod has a few containers with a few connections each; a connection takes about 8 KiB.
 pub(super) const MAX_CONNECTIONS: u64 = 512;
 pub(super) use login::SERVICE_ACCOUNT_TOKEN;
+pub(super) use profile::SECTION;
 pub(super) use source::PROCESS_TIMEOUT;
 pub(super) use vault::{PROPAGATION_SETTLE, PROPAGATION_SUCCESSES, VAULT_TIMEOUT};
 
@@ -307,7 +308,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The relay writes to the socket's path and to those of the tokens, so each is its own.
+    /// The relay writes to the socket's path and to those of the tokens and of the credentials, so
+    /// each is its own.
     fn check_paths(&mut self, admin: &Admin, profiles: &BTreeMap<ProfileName, Profile>) {
         let at = ROOT.push_key("profiles");
         for (name, profile) in profiles {
@@ -318,11 +320,28 @@ impl Resolver<'_> {
             }
         }
         let tokens = profiles.values().flat_map(|profile| profile.access.files());
+        let files = profiles.iter().filter_map(|(name, profile)| {
+            profile.credentials_file.as_ref().map(|file| (name, &file.path))
+        });
+        for (name, path) in files.clone() {
+            let taken = match path {
+                path if *path == admin.socket => "admin.socket's path",
+                path if tokens.clone().any(|token| token == path) => {
+                    "the path of an access.token_file"
+                }
+                _ => continue,
+            };
+            let what = format!("this is {taken}; the credentials need a file of their own");
+            let at = at.push_key(name.as_str());
+            self.mistakes.add(at.push_key("credentials_file").push_key("path"), what);
+        }
         for (place, path) in std::mem::take(&mut self.files) {
             let taken = if path == admin.socket {
                 "admin.socket's path"
             } else if tokens.clone().any(|token| *token == path) {
                 "the path of an access.token_file"
+            } else if files.clone().any(|(_, file)| *file == path) {
+                "the path of a credentials_file"
             } else {
                 continue;
             };

@@ -117,6 +117,8 @@ pub struct SharedProfile {
     pub config_file: Option<PathBuf>,
     /// In the place of `~/.aws/credentials`.
     pub credentials_file: Option<PathBuf>,
+    /// Roots in the place of the system's, PEM, for what the profile leads to.
+    pub ca_cert: Option<PathBuf>,
 }
 
 /// A program that prints a `credential_process` document.

@@ -74,6 +74,7 @@ mod source;
 mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
+pub(super) use source::shared_profile;
 pub use source::{ContainerUri, RolesAnywhereArn, is_local};
 pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 
@@ -251,7 +252,7 @@ fn is_private(url: &str) -> bool {
     uri.scheme_str() == Some("https")
         || uri.host().is_some_and(|host| {
             let literal = host.trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_near)
+            host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_local)
         })
 }
 
@@ -479,6 +480,8 @@ mod tests {
             ("http://[::1]:4566/", true),
             ("http://localhost:4566", true),
             ("http://169.254.170.23", true),
+            ("http://[fd00:ec2::254]", true),
+            ("http://[fd00:ec2::255]", false),
             ("http://10.0.0.1:4566", false),
             ("http://localstack:4566", false),
             ("http://localhost.example.com", false),

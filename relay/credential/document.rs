@@ -31,6 +31,7 @@ struct Container<'a> {
 pub fn container(credential: &Credential) -> Bytes {
     let (role_arn, account_id) = match &credential.principal {
         Principal::Role(arn) => (Some(arn.as_str()), Some(arn.account().as_str())),
+        Principal::Account(account) => (None, Some(account.as_str())),
         Principal::Unknown => (None, None),
     };
     let document = Container {

@@ -4,21 +4,19 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use serde::Deserialize;
 use tokio::task::{JoinHandle, spawn_blocking};
 use zeroize::Zeroizing;
 
+use super::process_document::{self, LARGEST};
 use super::{Fetch, Freshness, Source};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::credential::{
-    AccessKeyId, Credential, KeyIdError, Lifetime, Principal, Propagation, Secret, Session,
-    Validity,
+    Credential, KeyIdError, Principal, Propagation, Secret, Session, Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
 use crate::files;
 
-/// A credentials file has four short fields.
-const LARGEST_FILE: u64 = 64 << 10;
+const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is there, `AWS_SESSION_TOKEN`.
 pub struct Environment {
@@ -34,11 +32,15 @@ impl Environment {
     fn read(&self) -> Result<Credential, Failure> {
         let fail = |cause, reason: String| Failure::new(cause, Stage::Base(self.kind()), reason);
         let look = |name: &str| (self.look_up)(name).filter(|value| !value.trim().is_empty());
+        // Half of a pair was meant to be used: `auto` must not end in another identity over it.
+        let nothing = KEYS.iter().all(|name| look(name).is_none());
+        let cause = if nothing { Cause::NotConfigured } else { Cause::Misconfigured };
         let need = |name: &str| {
             look(name).ok_or_else(|| {
+                let [id, key] = KEYS;
                 fail(
-                    Cause::NotConfigured,
-                    format!("{name} is not set; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose another source"),
+                    cause,
+                    format!("{name} is not set; set {id} and {key}, or choose another source"),
                 )
             })
         };
@@ -78,19 +80,6 @@ pub struct File {
     under_way: Option<JoinHandle<io::Result<Zeroizing<Vec<u8>>>>>,
 }
 
-/// The form of the file; other fields are let pass, as the SDKs do.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Document {
-    version: u64,
-    access_key_id: String,
-    secret_access_key: Secret,
-    #[serde(default)]
-    session_token: Option<Secret>,
-    #[serde(default)]
-    expiration: Option<String>,
-}
-
 impl File {
     /// The file at `path`.
     pub fn new(path: PathBuf, clock: Clock) -> Self {
@@ -103,7 +92,7 @@ impl File {
             let _ = before.await;
         }
         let path = self.path.clone();
-        let reading = spawn_blocking(move || files::read(&path, LARGEST_FILE));
+        let reading = spawn_blocking(move || files::read(&path, LARGEST));
         let read = self.under_way.insert(reading).await;
         self.under_way = None;
         let content = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
@@ -114,58 +103,8 @@ impl File {
             };
             self.fail(cause, format!("it cannot be read: {error}"))
         })?;
-        self.parse(&content)
-    }
-
-    fn parse(&self, content: &[u8]) -> Result<Credential, Failure> {
-        let now = self.clock.now();
-        let document: Document = serde_json::from_slice(content).map_err(|error| {
-            // Half a document is one that is being written. serde_json quotes what it did not
-            // expect, which may be a key: only the place is told.
-            let cause = if error.is_data() { Cause::Misconfigured } else { Cause::Transient };
-            self.fail(
-                cause,
-                format!(
-                    "line {} column {} is not as it must be; write {{\"Version\":1,\"AccessKeyId\":\"…\",\"SecretAccessKey\":\"…\"}}, with SessionToken and Expiration if there are any",
-                    error.line(),
-                    error.column()
-                ),
-            )
-        })?;
-        if document.version != 1 {
-            let said = format!("Version is {}; 1 is the only one known", document.version);
-            return Err(self.fail(Cause::Misconfigured, said));
-        }
-        let access_key_id: AccessKeyId =
-            document.access_key_id.trim().parse().map_err(|error: KeyIdError| {
-                self.fail(Cause::Misconfigured, format!("AccessKeyId: {error}"))
-            })?;
-        let validity = match &document.expiration {
-            None => Validity::Unlimited,
-            Some(text) => {
-                let end = Timestamp::parse_rfc3339(text).ok_or_else(|| {
-                    let said = "Expiration is not an RFC 3339 time such as 2026-11-25T00:07:10Z";
-                    self.fail(Cause::Misconfigured, said)
-                })?;
-                Validity::Until(Lifetime::until(now, end))
-            }
-        };
-        let credential = Credential {
-            access_key_id,
-            secret_access_key: document.secret_access_key.trimmed(),
-            session: match document.session_token.map(|token| token.trimmed()) {
-                Some(token) if !token.is_empty() => Session::Token(token),
-                Some(_) | None => Session::None,
-            },
-            validity,
-            principal: Principal::Unknown,
-            propagation: Propagation::Done,
-        };
-        if credential.usable(now) {
-            Ok(credential)
-        } else {
-            Err(self.fail(Cause::StaleCaller, "the credentials in it have expired"))
-        }
+        process_document::parse(&content, self.clock.now())
+            .map_err(|unfit| self.fail(unfit.cause, unfit.reason))
     }
 
     fn fail(&self, cause: Cause, reason: impl fmt::Display) -> Failure {
@@ -187,7 +126,7 @@ impl Source for File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::{Moment, Timestamp};
 
     const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
@@ -213,7 +152,11 @@ mod tests {
             (name == "AWS_ACCESS_KEY_ID").then(|| "AKIAIOSFODNN7EXAMPLE".to_owned())
         });
         let error = half.read().unwrap_err();
-        assert_eq!(error.cause, Cause::NotConfigured);
+        assert_eq!(error.cause, Cause::Misconfigured);
+        assert_eq!(
+            Environment::new(|_| Some(" ".to_owned())).read().unwrap_err().cause,
+            Cause::NotConfigured
+        );
         assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
     }
 
@@ -245,7 +188,7 @@ mod tests {
         let (_folder, mut source) = file(&form("AKIAIOSFODNN7EXAMPLE"));
         let old = spawn_blocking({
             let path = source.path.clone();
-            move || files::read(&path, LARGEST_FILE)
+            move || files::read(&path, LARGEST)
         });
         source.under_way = Some(old);
         std::fs::write(&source.path, form("AKIAIOSFODNN7EXAMPL2")).unwrap();

@@ -141,7 +141,7 @@ fn configure(settings: &Sts, transport: Transport) -> Config {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(settings.region.as_str().to_owned()))
         .http_client(connector::http_client(transport))
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(retries())
         .timeout_config(timeouts())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .identity_cache(IdentityCache::no_cache())
@@ -156,7 +156,13 @@ fn configure(settings: &Sts, transport: Transport) -> Config {
     builder.build()
 }
 
-fn timeouts() -> TimeoutConfig {
+/// How often one call is tried.
+pub(crate) fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
+/// How long one call may take.
+pub(crate) fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
 }
 

@@ -12,7 +12,7 @@ use crate::transport::SendError;
 
 /// The class of an error and its text without secrets: none of `known`, and nothing of the
 /// canonical request that SignatureDoesNotMatch quotes.
-pub(super) fn explain<'a, E>(
+pub(crate) fn explain<'a, E>(
     error: &SdkError<E, HttpResponse>,
     known: impl IntoIterator<Item = &'a Secret>,
 ) -> (Cause, String)
@@ -72,10 +72,13 @@ fn classify(code: Option<&str>, status: u16, retry_after: Option<Duration>) -> C
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
         | "RequestExpired"
-        | "SignatureDoesNotMatch" => Cause::StaleCaller,
-        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => {
-            Cause::Denied
-        }
+        | "SignatureDoesNotMatch"
+        | "InvalidIdentityToken" => Cause::StaleCaller,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "IDPRejectedClaim" => Cause::Denied,
         "ValidationError"
         | "MalformedPolicyDocument"
         | "PackedPolicyTooLarge"
@@ -118,10 +121,14 @@ mod tests {
             (None, 429, unnamed),
             (Some("ExpiredToken"), 403, Cause::StaleCaller),
             (Some("InvalidClientTokenId"), 403, Cause::StaleCaller),
+            (Some("ExpiredTokenException"), 400, Cause::StaleCaller),
+            (Some("InvalidIdentityToken"), 400, Cause::StaleCaller),
             (Some("AccessDenied"), 403, Cause::Denied),
+            (Some("IDPRejectedClaim"), 403, Cause::Denied),
             (Some("ValidationError"), 400, Cause::Misconfigured),
             (Some("PackedPolicyTooLarge"), 400, Cause::Misconfigured),
             (Some("RegionDisabledException"), 403, Cause::Misconfigured),
+            (Some("IDPCommunicationError"), 400, Cause::Transient),
             (Some("InternalFailure"), 500, Cause::Transient),
             (None, 503, Cause::Transient),
             (None, 403, Cause::Transient),

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) issued: Issued,
     /// Whether the upstream answers at all; calls wait until it is true.
     pub(crate) open: watch::Sender<bool>,
+    /// How many calls have come, answered or not.
+    pub(crate) arrived: watch::Sender<usize>,
     signal: shutdown::Signal,
     trigger: shutdown::Trigger,
 }
@@ -94,7 +96,13 @@ impl World {
         let (trigger, signal) = shutdown::channel();
         let issued = Issued::default();
         let (open, gate) = watch::channel(true);
-        let service = Recorder { upstream: sts.clone(), issued: issued.clone(), open: gate };
+        let arrived = watch::Sender::new(0);
+        let service = Recorder {
+            upstream: sts.clone(),
+            issued: issued.clone(),
+            open: gate,
+            arrived: arrived.clone(),
+        };
         tokio::spawn(listener::serve(
             vec![listener],
             service,
@@ -110,6 +118,7 @@ impl World {
             metrics: Metrics::new(),
             issued,
             open,
+            arrived,
             signal,
             trigger,
         };
@@ -123,7 +132,8 @@ impl World {
         let listener = listener::bind("test", ([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (issued, open) = (self.issued.clone(), self.open.subscribe());
-        let service = Recorder { upstream: vault.clone(), issued, open };
+        let arrived = self.arrived.clone();
+        let service = Recorder { upstream: vault.clone(), issued, open, arrived };
         let limits = Limits::uncounted(64);
         tokio::spawn(listener::serve(vec![listener], service, limits, self.signal.clone()));
         (vault, address)

@@ -41,6 +41,8 @@ pub(crate) struct Recorder<S> {
     pub(crate) issued: Issued,
     /// Calls wait while it says false.
     pub(crate) open: watch::Receiver<bool>,
+    /// How many have come.
+    pub(crate) arrived: watch::Sender<usize>,
 }
 
 /// An embedded upstream.
@@ -73,6 +75,7 @@ impl<S: Upstream> Recorder<S> {
         mut self,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Closed> {
+        self.arrived.send_modify(|calls| *calls += 1);
         self.open.wait_for(|open| *open).await.unwrap();
         let (head, body) = self.upstream.call(request).await?.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

@@ -145,9 +145,12 @@ class Relay:
 
     A profile is a chain over the test AWS's base user, or settings of its own. `settings` and `variables` come on top of
     the configuration and the environment, `arguments` go to `serve`, and `secrets` are searched for beside its own.
+    Without `file` there is none: of the one profile only the name counts, and `variables` say the rest.
     """
 
-    def __init__(self, binary, folder, aws, profiles, settings=None, variables=None, secrets=(), arguments=()):
+    def __init__(
+        self, binary, folder, aws, profiles, settings=None, variables=None, secrets=(), arguments=(), file=True
+    ):
         self.binary = binary
         self.known_secrets = list(secrets)
         self.aws = aws
@@ -191,13 +194,18 @@ class Relay:
                 indent=2,
             )
         )
+        self._configured = ["--config", self.config] if file else []
         self.environment = environment(
-            folder / "home", CREDENTIAL_RELAY_LOG="trace", CREDENTIAL_RELAY_LOG_FORMAT="json", **(variables or {})
+            folder / "home",
+            CREDENTIAL_RELAY_LOG="trace",
+            CREDENTIAL_RELAY_LOG_FORMAT="json",
+            **({} if file else self._in_the_place_of_the_file()),
+            **(variables or {}),
         )
         (folder / "home").mkdir()
         with open(self._log, "w") as log:
             self._process = spawn(
-                [binary, "serve", "--config", self.config, *arguments],
+                [binary, "serve", *self._configured, *arguments],
                 self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -209,6 +217,18 @@ class Relay:
             self.stop()
             raise
         self.endpoint, self.admin = listening["endpoint"], listening["admin"]
+
+    def _in_the_place_of_the_file(self):
+        ((profile, token_file),) = self._token_files.items()
+        return {
+            "CREDENTIAL_RELAY_PROFILE": profile,
+            "CREDENTIAL_RELAY_TOKEN_FILE": str(token_file),
+            "CREDENTIAL_RELAY_LISTEN": "127.0.0.1:0",
+            "CREDENTIAL_RELAY_ADMIN_LISTEN": "127.0.0.1:0",
+            "CREDENTIAL_RELAY_ADMIN_SOCKET": str(self.socket),
+            "AWS_REGION": self.aws.region,
+            "AWS_ENDPOINT_URL_STS": self.aws.endpoint,
+        }
 
     def _listening(self):
         assert self._process.poll() is None, f"the relay ended with {self._process.returncode}:\n{self.log()[-4000:]}"
@@ -254,7 +274,7 @@ class Relay:
         """Another process of the same binary, with the same configuration."""
 
         return spawn(
-            [self.binary, *arguments, "--config", self.config],
+            [self.binary, *arguments, *self._configured],
             self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ What it adds to moto, which by itself never ends a session and checks trust only
 * A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
+* AssumeRoleWithWebIdentity, which nobody signs, is let in (see moto_web_identity.py).
 * Each request, and each session that is issued or ends, is one JSON line in the journal. Each secret it issues is one
   line in the secrets file, for tests that search other programs' output for them.
 """
@@ -48,6 +49,8 @@ from moto.sts.responses import TokenResponse
 from moto.sts.utils import random_session_token
 from moto.utilities.utils import get_partition
 from werkzeug.serving import make_server
+
+import moto_web_identity
 
 REGION = "us-east-1"
 HUB_ACCOUNT = "111122223333"
@@ -386,13 +389,17 @@ def role(iam, name, trusted, **allowed):
 
 
 def describe(endpoint):
-    """Two accounts: a user may only assume the hub, the hub only what is in the spoke's account. Returns their names."""
+    """Two accounts: a user may only assume the hub, the hub only what is in the spoke's account. A third is that of a
+    cluster, whose service account may assume the hub too. Returns their names."""
 
     hub_iam = client("iam", endpoint, HUB_ACCOUNT)
     spoke_iam = client("iam", endpoint, SPOKE_ACCOUNT)
     hub_arn = f"arn:aws:iam::{HUB_ACCOUNT}:role/hub"
+    cluster_iam = client("iam", endpoint, moto_web_identity.ACCOUNT)
+    may = {"Action": ["sts:AssumeRole", "sts:GetCallerIdentity"], "Resource": "*"}
+    irsa = moto_web_identity.furnish(cluster_iam, role, **may)
     base_arn, base = user(hub_iam, "base", Action="sts:AssumeRole", Resource=hub_arn)
-    hub = role(hub_iam, "hub", trust(base_arn), Action="sts:AssumeRole", Resource=f"arn:aws:iam::{SPOKE_ACCOUNT}:role/*")
+    hub = role(hub_iam, "hub", trust([base_arn, irsa]), Action="sts:AssumeRole", Resource=f"arn:aws:iam::{SPOKE_ACCOUNT}:role/*")
     assert hub == hub_arn, hub
     reads = {"Action": ["sts:GetCallerIdentity", "s3:ListAllMyBuckets", "s3:ListBuckets"], "Resource": "*"}
     spoke = role(spoke_iam, "spoke", trust(hub, EXTERNAL_ID), **reads)
@@ -416,6 +423,7 @@ def describe(endpoint):
         "files_role_arn": files,
         "bucket": bucket,
         "locked_external_id": LOCKED_EXTERNAL_ID,
+        "irsa_role_arn": irsa,
     }
 
 
@@ -439,6 +447,7 @@ def main():
     issue_sessions_of_users(sessions)
     enforce_trust_across_accounts()
     tell_ended_keys_from_unknown_ones(sessions)
+    moto_web_identity.install()
     shape_refusals_as_sts_does()
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     ActionAuthenticatorMixin.request_count = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from agents import EcsAgent
+from agents import Ecs, World
 from harness import EXIT_SECONDS, environment, leaks, spawn, wait_for
 from pods import in_a_pod
 from toolchain import client_commands
@@ -43,11 +43,11 @@ def own_machine(tmp_path, binary):
     shutil.copy(binary, "/usr/local/bin/credential-relay")
 
 
-def as_on_this_machine(text, aws):
-    """An example's text with the test AWS in the place of the accounts, regions and endpoints that it names."""
+def as_on_this_machine(text, aws, role_arn):
+    """An example's text with the test AWS's role and region in the place of those that it names."""
 
     for account in ("111122223333", "444455556666"):
-        text = text.replace(f"arn:aws:iam::{account}:role/payments", aws.files_role_arn)
+        text = text.replace(f"arn:aws:iam::{account}:role/payments", role_arn)
     return text.replace("eu-west-1", aws.region)
 
 
@@ -84,8 +84,8 @@ def healthy(relay, command, variables, aws, folder):
     wait_for(check, lambda: f"the relay is healthy\n{relay.log()[-4000:]}")
 
 
-def application(folder, variables, aws, name, before=()):
-    """A boto3 application with nothing but the example's variables; who it is, by AWS's own word."""
+def run_application(folder, variables, aws, name, role_arn, before=()):
+    """A boto3 application with nothing but the example's variables must sign as the role, by AWS's own word."""
 
     command, _ = client_commands()["boto3"]
     home = folder / name
@@ -95,9 +95,9 @@ def application(folder, variables, aws, name, before=()):
     ran = subprocess.run([*before, *command], env=given, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     calls = aws.calls_by(name)
-    issued = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.files_role_arn)}
+    issued = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=role_arn)}
     assert calls and {call["access_key_id"] for call in calls} <= issued
-    return re.search(r"^done \d+ (\S+)$", ran.stdout, re.MULTILINE).group(1)
+    assert f":assumed-role/{role_arn.rsplit('/', 1)[1]}/" in ran.stdout
 
 
 def without_image(words):
@@ -115,8 +115,9 @@ def keys_file(aws, path):
 @in_a_pod
 def test_docker_compose(calm_aws, binary, tmp_path):
     own_machine(tmp_path, binary)
-    text = as_on_this_machine((DEPLOY / "compose.yaml").read_text(), calm_aws)
-    compose = yaml.safe_load(text.replace(calm_aws.files_role_arn, calm_aws.hub_role_arn + "\n            - role_arn: " + calm_aws.files_role_arn))
+    hub = f"{calm_aws.hub_role_arn}\n            - role_arn: "
+    text = (DEPLOY / "compose.yaml").read_text()
+    compose = yaml.safe_load(as_on_this_machine(text, calm_aws, hub + calm_aws.files_role_arn))
     relay, app = compose["services"]["credential-relay"], compose["services"]["app"]
     for given in relay["configs"]:
         path = Path(given["target"])
@@ -130,7 +131,7 @@ def test_docker_compose(calm_aws, binary, tmp_path):
     started = Container(tmp_path, "relay", without_image(relay["command"]), {}, calm_aws, user)
     try:
         healthy(started, without_image(relay["healthcheck"]["test"][1:]), {}, calm_aws, tmp_path)
-        assert ":assumed-role/files/" in application(tmp_path, app["environment"], calm_aws, "compose")
+        run_application(tmp_path, app["environment"], calm_aws, "compose", calm_aws.files_role_arn)
     finally:
         ended = started.stop()
     assert ended == 0 and leaks([started.log()], calm_aws.secrets()) == []
@@ -151,7 +152,8 @@ def volumes(compose, relay, app):
 def test_an_ecs_task(calm_aws, binary, tmp_path):
     own_machine(tmp_path, binary)
     subprocess.run(["ip", "addr", "add", f"{ECS_AGENT}/32", "dev", "lo"], check=True)
-    task = json.loads(as_on_this_machine((DEPLOY / "ecs-task.json").read_text(), calm_aws))
+    world = World(calm_aws)
+    task = json.loads(as_on_this_machine((DEPLOY / "ecs-task.json").read_text(), calm_aws, world.target))
     relay, app = task["containerDefinitions"]
     assert app["dependsOn"] == [{"containerName": relay["name"], "condition": "HEALTHY"}]
     path = Path(relay["mountPoints"][0]["containerPath"])
@@ -159,9 +161,9 @@ def test_an_ecs_task(calm_aws, binary, tmp_path):
     # As the image's VOLUME has it made.
     path.mkdir()
     os.chown(path, int(relay["user"]), int(relay["user"]))
-    with EcsAgent(calm_aws, calm_aws.hub_role_arn, address=(ECS_AGENT, 80)) as agent:
-        # The agent gives every container of the task this variable, and the task's role is the hub.
-        by_agent = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": agent.relative_uri}
+    with Ecs(world, at=(ECS_AGENT, 80)):
+        # The agent gives every container of the task this variable.
+        by_agent = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/task"}
         variables = {entry["name"]: entry["value"] for entry in relay["environment"]} | by_agent
         started = Container(tmp_path, "relay", without_image(relay["command"]), variables, calm_aws, relay["user"])
         try:
@@ -169,10 +171,10 @@ def test_an_ecs_task(calm_aws, binary, tmp_path):
             before, program = app["command"][:-1], app["command"][-1]
             assert program == "/app"
             given = {entry["name"]: entry["value"] for entry in app["environment"]} | by_agent
-            assert ":assumed-role/files/" in application(tmp_path, given, calm_aws, "ecs", before)
+            run_application(tmp_path, given, calm_aws, "ecs", world.target, before)
         finally:
             ended = started.stop()
-        assert ended == 0 and leaks([started.log()], [*calm_aws.secrets(), *agent.secrets()]) == []
+        assert ended == 0 and leaks([started.log()], calm_aws.secrets()) == []
 
 
 @in_a_pod
@@ -180,12 +182,12 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
     own_machine(tmp_path, binary)
     unit = DEPLOY / "host" / "credential-relay.service"
     settings = [line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"\w+=", line)]
-    settings = {name: value for name, value in settings}
-    text = as_on_this_machine((DEPLOY / "host" / "credential-relay.yaml").read_text(), calm_aws)
-    hops = f"role_arn: {calm_aws.hub_role_arn}\n      - role_arn: {calm_aws.files_role_arn}"
+    settings = dict(settings)
+    hub = f"{calm_aws.hub_role_arn}\n      - role_arn: "
+    text = (DEPLOY / "host" / "credential-relay.yaml").read_text()
     config = Path("/etc/credential-relay/config.yaml")
     config.parent.mkdir()
-    config.write_text(text.replace(f"role_arn: {calm_aws.files_role_arn}", hops))
+    config.write_text(as_on_this_machine(text, calm_aws, hub + calm_aws.files_role_arn))
     subprocess.run(["useradd", "--system", "--no-create-home", settings["User"]], check=True)
     folder = Path("/run") / settings["RuntimeDirectory"]
     folder.mkdir(int(settings["RuntimeDirectoryMode"], 8))
@@ -200,7 +202,7 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
         subprocess.run(post, env=environment(tmp_path), check=True, timeout=60, stdout=subprocess.DEVNULL)
         comment = [line.removeprefix("#   Environment=") for line in unit.read_text().splitlines()]
         given = dict(line.split("=", 1) for line in comment if line.startswith("AWS_"))
-        assert ":assumed-role/files/" in application(tmp_path, given, calm_aws, "host")
+        run_application(tmp_path, given, calm_aws, "host", calm_aws.files_role_arn)
         # A user who is not of the relay's group cannot read the token.
         token = given["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
         other = subprocess.run(["setpriv", "--reuid=65533", "--clear-groups", "cat", token], capture_output=True)

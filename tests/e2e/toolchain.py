@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
+ANYWHERE = HERE.parent / "rolesanywhere"
 
 
 class Failed(Exception):
@@ -112,6 +113,17 @@ def build_vault(folder):
     )
 
 
+def build_anywhere(folder):
+    # The helper's ways to keys in hardware are written in C.
+    run(
+        *("go", "test", "-c", "-buildvcs=false", "-trimpath", "-o", folder / "helper", "."),
+        cwd=ANYWHERE,
+        CGO_ENABLED="1",
+        GOFLAGS="-mod=readonly",
+        GOTOOLCHAIN="local",
+    )
+
+
 def build_java(folder):
     shutil.copy(CLIENTS / "java" / "pom.xml", folder)
     libraries = folder / "libraries"
@@ -153,6 +165,12 @@ PARTS = {
             [VAULT / name for name in ("go.mod", "go.sum", "main.go", "core.go", "front.go")],
             ["go", "version"],
             build_vault,
+        ),
+        Part(
+            "rolesanywhere",
+            [ANYWHERE / name for name in ("go.mod", "go.sum", "helper_test.go")],
+            ["go", "version"],
+            build_anywhere,
         ),
         Part(
             "java",

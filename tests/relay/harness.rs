@@ -154,7 +154,7 @@ impl Relay {
     /// Starts it under the machine's clock.
     pub(crate) fn start(config: &Config) -> Self {
         let app = app::build(config, Clock::system()).unwrap_or_else(|error| panic!("{error}"));
-        let Addresses { endpoint, admin, socket } = app.addresses();
+        let Addresses { endpoint, admin, socket, imds: _ } = app.addresses();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;

@@ -150,7 +150,7 @@ pub struct ImdsDocument {
     #[deserr(default)]
     #[schemars(regex(pattern = values::URL))]
     pub endpoint: Option<String>,
-    /// Whether it is asked at http://[fd00:ec2::254] in the place of http://169.254.169.254. Else
+    /// Whether it is asked at `http://[fd00:ec2::254]` in the place of `http://169.254.169.254`. Else
     /// whether AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is IPv6.
     #[deserr(default)]
     pub ipv6: Option<bool>,

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use deserr::ValuePointerRef;
 
-use super::{ROOT, Resolver, keys, sts, vault};
-use crate::config::document::{AccessDocument, Document, ProfileDocument};
+use super::{ROOT, Resolver, keys, optional, sts, vault};
+use crate::config::document::{AccessDocument, CredentialsFileDocument, Document, ProfileDocument};
 use crate::config::template::Pod;
 use crate::config::values::{self, ProfileName};
 use crate::config::vault::VaultRole;
-use crate::config::{Access, Hop, Profile, PropagationCheck, Source};
+use crate::config::{Access, CredentialsFile, Hop, Profile, PropagationCheck, Source};
+
+/// What the SDKs read where no profile is named.
+pub(in crate::config) const SECTION: &str = "default";
 
 impl Resolver<'_> {
     pub(super) fn profiles(
@@ -25,7 +28,7 @@ impl Resolver<'_> {
             self.missing(at, "missing; at least one profile is needed");
         }
         let mut profiles = BTreeMap::new();
-        let mut token_files = BTreeMap::new();
+        let (mut token_files, mut credentials_files) = (BTreeMap::new(), BTreeMap::new());
         for (name, given) in given.into_iter().flatten() {
             let at = at.push_key(name);
             let read = name.parse::<ProfileName>();
@@ -42,6 +45,12 @@ impl Resolver<'_> {
                     );
                     self.mistakes.add(at.push_key("access").push_key("token_file"), what);
                 }
+            }
+            let file = profile.credentials_file.as_ref().map(|file| file.path.clone());
+            let first = file.and_then(|file| credentials_files.insert(file, name.clone()));
+            if let Some(first) = first {
+                let what = format!("profile {first} has the same file; each needs its own");
+                self.mistakes.add(at.push_key("credentials_file").push_key("path"), what);
             }
             profiles.insert(name, profile);
         }
@@ -63,13 +72,23 @@ impl Resolver<'_> {
         let chain = self.chain(&pod, given, at.push_key("chain"), sts);
         let long_lived_keys = self.long_lived_keys(given, at, sts);
         let access = self.access(given.access.as_ref(), at.push_key("access"), shown);
+        let credentials_file = given.credentials_file.as_ref();
+        let credentials_file = credentials_file
+            .map(|given| self.credentials_file(given, at.push_key("credentials_file")));
         let (source, chain, long_lived_keys) = (source?, chain?, long_lived_keys?);
         self.check_source_partition(&source, &chain, at.push_key("source"));
         let propagation = match keys::may_be_new(given) {
             true => vault.propagation(&long_lived_keys),
             false => PropagationCheck::Off,
         };
-        Some(Profile { source, chain, long_lived_keys, propagation, access: access? })
+        Some(Profile {
+            source,
+            chain,
+            long_lived_keys,
+            propagation,
+            access: access?,
+            credentials_file: optional(credentials_file)?,
+        })
     }
 
     fn access(
@@ -91,6 +110,19 @@ impl Resolver<'_> {
         let more: Vec<Option<PathBuf>> = more.collect();
         let more_token_files = more.into_iter().collect::<Option<_>>()?;
         Some(Access { token_file: token_file?, more_token_files })
+    }
+
+    fn credentials_file(
+        &mut self,
+        given: &CredentialsFileDocument,
+        at: ValuePointerRef<'_>,
+    ) -> Option<CredentialsFile> {
+        let what = "the path of the file that the relay shall keep";
+        let path =
+            self.needed(given.path.as_deref(), at.push_key("path"), what, values::absolute_path);
+        let section = given.section.as_deref().unwrap_or(SECTION);
+        let section = self.read(section, at.push_key("section"), values::shared_profile);
+        Some(CredentialsFile { path: path?, section: section? })
     }
 
     /// What a role's session gives is of one partition, and so is the first hop.

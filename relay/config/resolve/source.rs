@@ -86,7 +86,10 @@ impl Resolver<'_> {
                 .roles_anywhere
                 .as_ref()
                 .map(|given| self.roles_anywhere(given, at.push_key("roles_anywhere"), pod, sts)),
-            given.profile.as_ref().map(|given| self.shared_profile(given, at.push_key("profile"))),
+            given
+                .profile
+                .as_ref()
+                .map(|given| self.shared_profile(given, at.push_key("profile"), sts)),
             given.process.as_ref().map(|given| self.process(given, at.push_key("process"))),
             given.auto.as_ref().map(|_| self.auto(at.push_key("auto"), pod, sts)),
         ];
@@ -205,18 +208,14 @@ impl Resolver<'_> {
         &mut self,
         given: &SharedProfileDocument,
         at: ValuePointerRef<'_>,
+        sts: &sts::Defaults,
     ) -> Option<Source> {
         if !cfg!(feature = "host") {
             self.mistakes.add(at, NOT_HERE);
             return None;
         }
-        let visible = |c: char| !c.is_control() && !"[]".contains(c);
-        let name = given.name.as_deref().map(|text| {
-            self.read(text, at.push_key("name"), |text| {
-                values::within(text, 1, 256, visible, "visible characters but [ and ]")
-                    .map(|()| text.to_owned())
-            })
-        });
+        let name = given.name.as_deref();
+        let name = name.map(|text| self.read(text, at.push_key("name"), values::shared_profile));
         let mut file = |text: Option<&str>, at: ValuePointerRef<'_>| -> Option<Option<PathBuf>> {
             optional(text.map(|text| self.file(text, at)))
         };
@@ -227,6 +226,7 @@ impl Resolver<'_> {
             name: optional(name)?,
             config_file: config_file?,
             credentials_file: credentials_file?,
+            ca_cert: sts.ca_cert().cloned(),
         }))
     }
 
@@ -262,15 +262,23 @@ impl Resolver<'_> {
     ) -> Option<Source> {
         let set = |name: &str| self.environment.get(name).is_some();
         let keys = set("AWS_ACCESS_KEY_ID") || set("AWS_SECRET_ACCESS_KEY");
-        let web_identity = set(ROLE) && set(TOKEN_FILE);
+        let web_identity = set(TOKEN_FILE);
+        let half = web_identity && !set(ROLE);
         let container = set(RELATIVE_URI) || (set(FULL_URI) && !self.full_uri_leads_here());
         let disabled = self.flag(None, "AWS_EC2_METADATA_DISABLED", true);
+        if half {
+            // A token comes from the platform alone; a role alone has other uses.
+            let what = "there is no AWS_ROLE_ARN that goes with it, which is no reason to end in another \
+                        identity: set it, or unset this";
+            self.mistakes.add(Place::variable(TOKEN_FILE), what);
+            return None;
+        }
         let mut ways = Vec::new();
         if keys {
             ways.push(Some(Source::Environment));
         }
         if cfg!(feature = "host") {
-            ways.push(self.shared_profile(&SharedProfileDocument::default(), at));
+            ways.push(self.shared_profile(&SharedProfileDocument::default(), at, sts));
         }
         if web_identity {
             ways.push(self.web_identity(&WebIdentityDocument::default(), at, pod, sts));

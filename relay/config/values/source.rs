@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use hyper::Uri;
 
-use super::{Region, is_near};
+use super::{Region, is_near, within};
 use crate::arn::{AccountId, Partition};
 
 /// Where EKS Pod Identity's agent is over IPv6, and the instance's metadata service; over IPv4 both
@@ -132,5 +132,19 @@ impl RolesAnywhereArn {
 impl fmt::Debug for RolesAnywhereArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Reads the name of a profile in the SDKs' shared files.
+///
+/// # Errors
+/// What would be right.
+pub(in crate::config) fn shared_profile(text: &str) -> Result<String, String> {
+    let visible = |c: char| !c.is_control() && !"[]".contains(c);
+    within(text, 1, 256, visible, "visible characters but [ and ]")?;
+    if text.trim() == text {
+        Ok(text.to_owned())
+    } else {
+        Err("it cannot begin or end with a blank".to_owned())
     }
 }

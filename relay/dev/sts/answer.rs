@@ -18,6 +18,8 @@ const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(super) enum Answer {
     /// Of AssumeRole.
     AssumedRole(Granted, AssumedRole),
+    /// Of AssumeRoleWithWebIdentity.
+    WebIdentity(Granted, AssumedRole, Shown),
     /// Of GetSessionToken.
     Session(Granted),
     /// Of GetCallerIdentity.
@@ -41,11 +43,21 @@ pub(super) struct AssumedRole {
     pub(super) source_identity: Option<String>,
 }
 
+/// What AssumeRoleWithWebIdentity says of the token that it was shown.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) audience: String,
+}
+
 impl Answer {
     /// The keys that it grants, if it does.
     pub(super) fn granted(&mut self) -> Option<&mut Granted> {
         match self {
-            Self::AssumedRole(granted, _) | Self::Session(granted) => Some(granted),
+            Self::AssumedRole(granted, _)
+            | Self::WebIdentity(granted, ..)
+            | Self::Session(granted) => Some(granted),
             Self::Identity { .. } => None,
         }
     }
@@ -54,6 +66,7 @@ impl Answer {
         let mut xml = Xml::default();
         let action = match self {
             Self::AssumedRole(..) => "AssumeRole",
+            Self::WebIdentity(..) => "AssumeRoleWithWebIdentity",
             Self::Session(_) => "GetSessionToken",
             Self::Identity { .. } => "GetCallerIdentity",
         };
@@ -66,18 +79,12 @@ impl Answer {
 
     fn write_result(&self, xml: &mut Xml) {
         match self {
-            Self::AssumedRole(granted, role) => {
-                if let Some(identity) = &role.source_identity {
-                    xml.text("SourceIdentity", identity);
-                }
-                xml.node("AssumedRoleUser", |xml| {
-                    xml.text("AssumedRoleId", &role.id);
-                    xml.text("Arn", &role.arn);
-                });
-                granted.write(xml);
-                if let Some(percent) = role.packed {
-                    xml.text("PackedPolicySize", &percent.to_string());
-                }
+            Self::AssumedRole(granted, role) => role.write(granted, xml),
+            Self::WebIdentity(granted, role, shown) => {
+                xml.text("SubjectFromWebIdentityToken", &shown.subject);
+                xml.text("Audience", &shown.audience);
+                xml.text("Provider", &shown.issuer);
+                role.write(granted, xml);
             }
             Self::Session(granted) => granted.write(xml),
             Self::Identity { user_id, account, arn } => {
@@ -85,6 +92,22 @@ impl Answer {
                 xml.text("UserId", user_id);
                 xml.text("Account", account);
             }
+        }
+    }
+}
+
+impl AssumedRole {
+    fn write(&self, granted: &Granted, xml: &mut Xml) {
+        if let Some(identity) = &self.source_identity {
+            xml.text("SourceIdentity", identity);
+        }
+        xml.node("AssumedRoleUser", |xml| {
+            xml.text("AssumedRoleId", &self.id);
+            xml.text("Arn", &self.arn);
+        });
+        granted.write(xml);
+        if let Some(percent) = self.packed {
+            xml.text("PackedPolicySize", &percent.to_string());
         }
     }
 }

@@ -117,7 +117,11 @@ impl Inner {
         Err(Refusal::access_denied(&caller, "AssumeRole", request.role.as_str()))
     }
 
-    fn grant(&self, caller: Caller, asked: Duration) -> Result<(Granted, Duration), Refusal> {
+    pub(super) fn grant(
+        &self,
+        caller: Caller,
+        asked: Duration,
+    ) -> Result<(Granted, Duration), Refusal> {
         let lifetime = match self.settings.lifetime {
             IssuedLifetime::AsAsked => asked,
             IssuedLifetime::AtMost(most) => asked.min(most),

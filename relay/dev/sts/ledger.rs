@@ -12,6 +12,8 @@ use crate::credential::AccessKeyId;
 pub enum Action {
     /// A session of a role.
     AssumeRole,
+    /// The same for the token of an OIDC issuer.
+    AssumeRoleWithWebIdentity,
     /// Who the caller is.
     GetCallerIdentity,
     /// A session of the user.
@@ -25,6 +27,7 @@ impl Action {
     pub(super) fn named(name: &str) -> Self {
         match name {
             "AssumeRole" => Self::AssumeRole,
+            "AssumeRoleWithWebIdentity" => Self::AssumeRoleWithWebIdentity,
             "GetCallerIdentity" => Self::GetCallerIdentity,
             "GetSessionToken" => Self::GetSessionToken,
             _ => Self::Other,

@@ -1,4 +1,4 @@
-//! The parameters of AssumeRole and GetSessionToken, and what they must be by the API reference.
+//! The parameters of AssumeRole, AssumeRoleWithWebIdentity and GetSessionToken, and what they must be by the API reference.
 //! Violations are gathered and told at once, as the real STS does.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use super::answer::Refusal;
 use super::keys::Tags;
 use super::query::Form;
 use crate::arn::RoleArn;
+use crate::credential::Secret;
 
 /// Figures of the API reference's page on AssumeRole.
 const ROLE_SECONDS: RangeInclusive<u64> = 900..=43_200;
@@ -19,6 +20,7 @@ const ARN_LENGTH: RangeInclusive<usize> = 20..=2_048;
 const NAME_LENGTH: RangeInclusive<usize> = 2..=64;
 const EXTERNAL_ID_LENGTH: RangeInclusive<usize> = 2..=1_224;
 const POLICY_LENGTH: RangeInclusive<usize> = 1..=2_048;
+const TOKEN_LENGTH: RangeInclusive<usize> = 4..=20_000;
 const TAG_KEY_LENGTH: RangeInclusive<usize> = 1..=128;
 const TAG_VALUE_LENGTH: RangeInclusive<usize> = 0..=256;
 const MOST_TAGS: usize = 50;
@@ -89,16 +91,60 @@ impl AssumeRole {
     /// Percent of the room for policies and tags that a session with these tags takes, if any.
     pub(super) fn packed_percent(&self, tags: &Tags) -> Result<Option<u64>, Refusal> {
         let tags: usize = tags.values().map(|(key, value)| key.len() + value.len()).sum();
-        let bytes = self.packed + tags;
-        let percent = (bytes * 100).div_ceil(PACKED_BYTES);
-        if percent > 100 {
-            return Err(Refusal::bad_request(
-                "PackedPolicyTooLarge",
-                format!("Packed size of session tags consumes {percent}% of allotted space."),
-            ));
-        }
-        Ok(u64::try_from(percent).ok().filter(|percent| *percent > 0))
+        packed_percent(self.packed + tags)
     }
+}
+
+/// A well-formed AssumeRoleWithWebIdentity.
+#[derive(Debug)]
+pub(super) struct AssumeRoleWithWebIdentity {
+    pub(super) role: RoleArn,
+    pub(super) session_name: String,
+    pub(super) duration: Duration,
+    pub(super) token: Secret,
+    pub(super) packed: Option<u64>,
+}
+
+impl AssumeRoleWithWebIdentity {
+    /// Reads and checks what can be checked without a look into the token.
+    pub(super) fn read(form: &Form) -> Result<Self, Refusal> {
+        let mut violations = Violations::default();
+        let role = violations.required(form, "RoleArn");
+        violations.length(role, "roleArn", &ARN_LENGTH);
+        let session_name = violations.required(form, "RoleSessionName");
+        violations.name(session_name, "roleSessionName");
+        let token = violations.required(form, "WebIdentityToken");
+        if !TOKEN_LENGTH.contains(&token.len()) {
+            violations.add("***", "webIdentityToken", "have a length between 4 and 20000");
+        }
+        let duration = violations.seconds(form, &ROLE_SECONDS, ROLE_DEFAULT)?;
+        let policy = form.get("Policy");
+        if let Some(policy) = policy {
+            violations.length(policy, "policy", &POLICY_LENGTH);
+        }
+        let policy_arns = form.members("PolicyArns");
+        violations.count(policy_arns.len(), "policyArns", MOST_POLICY_ARNS);
+        violations.into_result()?;
+        let arns = check_policies(policy, &policy_arns)?;
+        Ok(Self {
+            role: role.parse().map_err(|_| Refusal::validation("Request ARN is invalid"))?,
+            session_name: session_name.to_owned(),
+            duration,
+            token: Secret::new(token.to_owned()),
+            packed: packed_percent(policy.map_or(0, str::len) + arns)?,
+        })
+    }
+}
+
+fn packed_percent(bytes: usize) -> Result<Option<u64>, Refusal> {
+    let percent = (bytes * 100).div_ceil(PACKED_BYTES);
+    if percent > 100 {
+        return Err(Refusal::bad_request(
+            "PackedPolicyTooLarge",
+            format!("Packed size of session tags consumes {percent}% of allotted space."),
+        ));
+    }
+    Ok(u64::try_from(percent).ok().filter(|percent| *percent > 0))
 }
 
 /// The lifetime that a GetSessionToken asks for.

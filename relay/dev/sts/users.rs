@@ -176,7 +176,7 @@ impl Sts {
         let answer = match action {
             Action::AssumeRole => self.0.assume_role(&form, &user)?.0,
             Action::GetSessionToken => self.0.get_session_token(&form, &user)?.0,
-            Action::GetCallerIdentity | Action::Other => {
+            Action::AssumeRoleWithWebIdentity | Action::GetCallerIdentity | Action::Other => {
                 let name = form.get("Name").unwrap_or_default();
                 Answer::Session(self.0.federation(&form, name)?)
             }
@@ -184,7 +184,9 @@ impl Sts {
         let (granted, arn) = match answer {
             Answer::AssumedRole(granted, role) => (granted, Some(role.arn)),
             Answer::Session(granted) => (granted, None),
-            Answer::Identity { .. } => return Err(Refusal::invalid_token()),
+            Answer::WebIdentity(..) | Answer::Identity { .. } => {
+                return Err(Refusal::invalid_token());
+            }
         };
         Ok(NewSession {
             access_key_id: granted.keys.access_key_id,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, Uri};
 use rustify::endpoint::Endpoint;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,7 @@ use crate::config::values::VaultNamespace;
 use crate::config::vault::Vault;
 use crate::credential::{Secret, scrub};
 use crate::metrics::ProfileMetrics;
+use crate::sources::headers::{AGENT, location, retry_after, shown};
 use crate::transport::{SendError, Transport};
 
 /// Where a node has not seen yet what another wrote (412), it is asked again this often before it
@@ -195,8 +196,7 @@ impl Client {
         let secret = |text: &str| HeaderValue::from_str(text).ok();
         let headers = request.headers_mut();
         headers.insert(REQUEST, HeaderValue::from_static("true"));
-        let agent = concat!("credential-relay/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(namespace) = call.namespace.header().and_then(secret) {
             headers.insert(NAMESPACE, namespace);
         }
@@ -318,24 +318,6 @@ fn path_of(endpoint: &impl Endpoint) -> String {
     endpoint.path().trim().trim_matches('/').to_owned()
 }
 
-fn location(headers: &HeaderMap) -> Option<String> {
-    headers.get(LOCATION)?.to_str().ok().map(str::to_owned)
-}
-
-/// An address as it may be told: without what a query or a user's part may hold.
-fn shown(address: &str) -> String {
-    let address = address.split(['?', '#']).next().unwrap_or_default();
-    let shown = match address.split_once("//") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}//{host}{path}")
-        }
-        None => address.to_owned(),
-    };
-    scrub(&shown, [])
-}
-
 fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
     let secrets = || call.secrets.iter().copied().chain(call.token);
     let (errors, page) = match serde_json::from_slice(answer.body()) {
@@ -351,11 +333,6 @@ fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
         page,
         retry_after: retry_after(answer.headers()),
     }
-}
-
-/// The seconds of a Retry-After; Vault uses no other form.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// A question that vaultrs has no type for, or one that loses what is needed.

@@ -279,10 +279,12 @@ impl Authenticator {
     /// Who the relay is at AWS.
     async fn identity(&mut self) -> Result<Credential, Failure> {
         match &mut self.ambient {
-            Ambient::Credentials(source) => source
-                .fetch(Freshness::Reuse)
-                .await
-                .map_err(|why| fail(why.cause, format!("vault.auth.aws.source: {why}"))),
+            Ambient::Credentials(source) => {
+                source.fetch(Freshness::Reuse).await.map_err(|why| Failure {
+                    advice: why.advice,
+                    ..fail(why.cause, format!("vault.auth.aws.source: {why}"))
+                })
+            }
             Ambient::Nothing | Ambient::Token(_) => {
                 Err(fail(Cause::Internal, "vault.auth.aws was given no credentials"))
             }

@@ -1,0 +1,203 @@
+//! A profile's credentials in a file of the SDKs' own form, for programs that can read nothing else.
+//!
+//! It is written whole at each publication and is gone as soon as nothing in it may be used: at the
+//! end of a credential, and with the relay. What stands at its path and is not the relay's stays.
+
+mod write;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::clock::{Clock, Moment};
+use crate::config;
+use crate::config::values::ProfileName;
+use crate::credential::Validity;
+use crate::store::{Reader, Served, View};
+use write::{Place, text};
+
+/// A sleep does not count the time for which a machine is suspended, so the clock is looked at this
+/// often.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a file cannot be the relay's to write.
+#[derive(Debug)]
+pub struct FileError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "credentials_file.path {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// Checks that what is at the path, if anything is, is the relay's own.
+///
+/// # Errors
+/// If it is something else, or cannot be looked at. A folder that is missing is none: it may come.
+pub fn check(settings: &config::CredentialsFile) -> Result<(), FileError> {
+    let failed = |error| FileError { path: settings.path.clone(), error };
+    match write::is_free(&settings.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Keeps a profile's file in step with what is held for it.
+pub struct CredentialsFile {
+    profile: ProfileName,
+    section: String,
+    reader: Reader,
+    clock: Clock,
+    file: Kept,
+    /// What was last told of the file, so that it is told once.
+    told: Option<String>,
+}
+
+impl CredentialsFile {
+    /// The file of these settings, which follows `reader`.
+    pub fn new(
+        profile: ProfileName,
+        settings: &config::CredentialsFile,
+        reader: Reader,
+        clock: Clock,
+    ) -> Self {
+        let file = Kept::at(settings.path.clone());
+        Self { profile, section: settings.section.clone(), reader, clock, file, told: None }
+    }
+
+    /// Follows for ever: drop it, and the file is removed.
+    pub async fn run(mut self) {
+        // One that an earlier relay could not remove holds what nobody vouches for.
+        self.put(None).await;
+        let (mut tried, mut written): (Option<Arc<Served>>, Option<Arc<Served>>) = (None, None);
+        loop {
+            let held = match self.reader.look().view(self.clock.now()) {
+                View::Ready(served, _) => Some(Arc::clone(served)),
+                View::Pending | View::Expired | View::Unavailable(_) => None,
+            };
+            let new = held.as_ref().filter(|held| !is_same(held, tried.as_ref()));
+            if let Some(new) = new {
+                if self.put(Some(new)).await {
+                    written = Some(Arc::clone(new));
+                }
+                tried = Some(Arc::clone(new));
+            }
+            // Where the new one could not be written, the one before stays until its end.
+            let over = |written: &Arc<Served>| !written.credential().usable(self.clock.now());
+            if written.as_ref().is_some_and(|written| held.is_none() || over(written))
+                && self.put(None).await
+            {
+                (tried, written) = (None, None);
+            }
+            let end = written.as_deref().and_then(end_of);
+            tokio::select! {
+                () = self.reader.changed() => {}
+                () = until(end, &self.clock) => {}
+            }
+        }
+    }
+
+    /// Writes what is held, or removes the file where nothing is; whether that was done.
+    async fn put(&mut self, served: Option<&Arc<Served>>) -> bool {
+        let content = served.map(|served| text(&self.profile, &self.section, served.credential()));
+        let outcome = self.file.set(content).await.map_err(|error| error.to_string()).err();
+        let done = outcome.is_none();
+        if outcome == self.told {
+            return done;
+        }
+        let (profile, path) = (&self.profile, self.file.path.display());
+        if let Some(error) = &outcome {
+            tracing::error!(
+                %profile, %path, error,
+                "the credentials file cannot be kept up to date; it is tried again with the next credential"
+            );
+        } else {
+            tracing::info!(%profile, %path, "the credentials file is kept up to date again");
+        }
+        self.told = outcome;
+        done
+    }
+}
+
+fn is_same(served: &Arc<Served>, other: Option<&Arc<Served>>) -> bool {
+    other.is_some_and(|other| Arc::ptr_eq(served, other))
+}
+
+/// When what is served may be served no longer.
+fn end_of(served: &Served) -> Option<Moment> {
+    match &served.credential().validity {
+        Validity::Until(life) => Some(life.serve_until()),
+        Validity::Unlimited => None,
+    }
+}
+
+/// Waits until that moment, or for a while, after which the clock must be looked at again.
+async fn until(end: Option<Moment>, clock: &Clock) {
+    match end.map(|end| end.remaining(clock.now())) {
+        // It could not be removed.
+        Some(Duration::ZERO) => sleep(LOOK_AGAIN).await,
+        Some(left) => sleep(left.min(LOOK_AGAIN)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The file, which goes when this is dropped. Its folder may be a mount that hangs, so it is
+/// touched on another thread; but for the end, where no more than a name is taken away.
+struct Kept {
+    path: PathBuf,
+    place: Arc<Mutex<Place>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Kept {
+    fn at(path: PathBuf) -> Self {
+        let place = Arc::new(Mutex::new(Place::at(path.clone())));
+        Self { path, place, ended: Arc::default() }
+    }
+
+    /// Writes the file, or removes it.
+    async fn set(&self, content: Option<zeroize::Zeroizing<String>>) -> io::Result<()> {
+        let (place, ended) = (Arc::clone(&self.place), Arc::clone(&self.ended));
+        let touching = spawn_blocking(move || {
+            let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
+            let outcome = match content {
+                Some(_) if ended.load(Ordering::SeqCst) => Ok(()),
+                Some(content) => lock().write(&content),
+                None => lock().remove(),
+            };
+            // Whoever ended meanwhile may have found the place taken.
+            if ended.load(Ordering::SeqCst) {
+                let _ = lock().remove();
+            }
+            outcome
+        });
+        touching.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // Where the place is taken a write is under way, which sees that this has ended.
+        if let Ok(mut place) = self.place.try_lock()
+            && let Err(error) = place.remove()
+        {
+            let path = self.path.display();
+            tracing::error!(%path, %error, "the credentials file could not be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

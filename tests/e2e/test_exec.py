@@ -1,0 +1,203 @@
+"""`exec`: a program that knows nothing of the relay, beside one of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import toolchain
+from harness import environment, leaks, spawn, two_hops, wait_for
+
+# What would give the program other credentials than the relay's.
+BYPASS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_SESSION_TOKEN": "a-session-token-of-nobody",
+    "AWS_PROFILE": "bypass",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/no/such/token",
+    "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/bypass",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/bypass",
+    "AWS_EC2_METADATA_DISABLED": "false",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "",
+    "no_proxy": "",
+}
+
+
+class Exec:
+    """A program that runs under `exec`, with the profile `payments`."""
+
+    def __init__(self, binary, folder, aws, command, chain=None, under=(), **variables):
+        base = folder / "base.json"
+        keys = {"AccessKeyId": aws.base["access_key_id"], "SecretAccessKey": aws.base["secret_access_key"]}
+        base.write_text(json.dumps({"Version": 1, **keys}))
+        chain = chain or two_hops(aws, aws.spoke_role_arn, aws.external_id)
+        config = folder / "relay.yaml"
+        config.write_text(
+            json.dumps(
+                {
+                    "sts": {"region": aws.region, "endpoint": aws.endpoint},
+                    "profiles": {"payments": {"source": {"file": {"path": str(base)}}, "chain": chain}},
+                }
+            )
+        )
+        self.home, self.temporary = folder / "home", folder / "tmp"
+        (self.home / ".aws").mkdir(parents=True)
+        self.temporary.mkdir()
+        self._aws = aws
+        self._out, self._err = folder / "out", folder / "err"
+        given = environment(self.home, **{"TMPDIR": str(self.temporary), **variables})
+        with open(self._out, "w") as out, open(self._err, "w") as err:
+            self.process = spawn(
+                [*under, binary, "exec", "--config", config, "payments", "--", *command],
+                given,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    def out(self):
+        return self._out.read_text()
+
+    def err(self):
+        return self._err.read_text()
+
+    def says(self, line):
+        wait_for(lambda: line in self.out().splitlines(), lambda: f"{line}\n{self.err()}")
+
+    def ended(self, seconds=60):
+        """Its exit code, once it has left nothing behind."""
+
+        try:
+            self.process.wait(seconds)
+        finally:
+            self.process.kill()
+        assert list(self.temporary.iterdir()) == []
+        assert leaks([self.err()], self._aws.secrets()) == []
+        return self.process.returncode
+
+
+@pytest.fixture
+def execute(binary, tmp_path):
+    started = []
+
+    def start(aws, command, **more):
+        folder = tmp_path / f"exec-{len(started)}"
+        folder.mkdir()
+        started.append(Exec(binary, folder, aws, command, **more))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.process.kill()
+        program.process.wait()
+
+
+def python(script):
+    return [sys.executable, "-c", script]
+
+
+def test_boto3_signs_through_two_rotations_with_nothing_but_exec(aws, execute):
+    command, more = toolchain.client_commands()["boto3"]
+    client = {"AWS_ENDPOINT_URL_STS": aws.endpoint, "AWS_SDK_UA_APP_ID": "e2e-exec", "CLIENT_KEYS": "3"}
+    program = execute(aws, command, CREDENTIAL_RELAY_LOG="trace", **{**BYPASS, **more, **client})
+    assert program.ended(100) == 0, program.out() + program.err()
+    spoke_keys = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.spoke_role_arn)}
+    calls = aws.calls_by("e2e-exec")
+    used = {call["access_key_id"] for call in calls}
+    assert len(used) >= 3
+    assert used <= spoke_keys
+    assert [call for call in calls if call["status"] != 200] == []
+    assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in program.out()
+
+
+def test_keys_in_the_home_folder_are_not_found(module_aws, execute, tmp_path):
+    script = (
+        "import boto3, pathlib; home = pathlib.Path.home() / '.aws';"
+        "home.joinpath('credentials').write_text('[default]\\naws_access_key_id=AKIAIOSFODNN7EXAMPLE\\naws_secret_access_key=x\\n');"
+        "home.joinpath('config').write_text('[default]\\nregion=eu-north-1\\ncredential_process=false\\n');"
+        "session = boto3.session.Session();"
+        "print(session.region_name, session.get_credentials().method)"
+    )
+    program = execute(module_aws, python(script))
+    assert program.ended() == 0, program.err()
+    assert program.out() == f"{module_aws.region} container-role\n"
+
+
+@pytest.mark.parametrize(
+    "script, code",
+    [
+        ("pass", 0),
+        ("import sys; sys.exit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143),
+    ],
+)
+def test_the_exit_code_is_the_programs(module_aws, execute, script, code):
+    # An hour, as the test AWS grants: nothing is there to be warned of.
+    hop = {"role_arn": module_aws.hub_role_arn, "session_name": "an-hour"}
+    program = execute(module_aws, python(script), chain=[hop])
+    assert program.ended() == code
+    assert program.err() == ""
+
+
+def test_signals_reach_the_program(module_aws, execute):
+    script = """
+import signal, sys, time
+def heard(number, _):
+    print(signal.Signals(number).name, flush=True)
+    if number == signal.SIGTERM:
+        sys.exit(9)
+for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGTERM"):
+    signal.signal(getattr(signal, name), heard)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+    # Whoever runs the tests may have them ignored.
+    names = ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGTERM")
+    heed = f"import os, signal, sys; [signal.signal(getattr(signal, name), signal.SIG_DFL) for name in {names}];"
+    program = execute(module_aws, python(script), under=python(heed + "os.execv(sys.argv[1], sys.argv[1:])"))
+    program.says("ready")
+    for name in names:
+        program.process.send_signal(getattr(signal, name))
+        program.says(name)
+    assert program.ended() == 9
+    assert program.out().split() == ["ready", *names]
+
+
+def test_what_nohup_has_it_ignore_the_program_ignores(module_aws, execute):
+    script = "import signal; print(int(signal.getsignal(signal.SIGHUP)), int(signal.getsignal(signal.SIGTERM)))"
+    nohup = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    program = execute(module_aws, python(script), under=nohup)
+    assert program.ended() == 0
+    assert program.out().split() == ["1", "0"], "SIG_IGN and SIG_DFL"
+
+
+def test_the_program_of_a_failing_profile_never_starts(module_aws, execute):
+    chain = two_hops(module_aws, module_aws.locked_role_arn, "not-the-external-id")
+    program = execute(module_aws, python("print('started')"), chain=chain)
+    assert program.ended() == 1
+    assert program.out() == ""
+    assert "hop 2 (" in program.err() and "sts:AssumeRole" in program.err()
+
+
+def test_a_program_that_is_not_there(module_aws, execute):
+    for command, code in ([["no-such-program"], 127], [["/etc/passwd"], 126]):
+        program = execute(module_aws, command)
+        assert program.ended() == code
+        assert f"{command[0]} cannot be executed" in program.err()
+
+
+def test_the_access_token_is_the_users_alone(module_aws, execute):
+    script = (
+        "import os; file = os.environ['AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'];"
+        "print(oct(os.stat(file).st_mode & 0o777), oct(os.stat(os.path.dirname(file)).st_mode & 0o777));"
+        "print(open(file).read() == os.environ['AWS_CONTAINER_AUTHORIZATION_TOKEN'])"
+    )
+    program = execute(module_aws, python(script))
+    assert program.ended() == 0, program.err()
+    assert program.out() == "0o600 0o700\nTrue\n"
+    assert os.path.isdir(program.temporary)
