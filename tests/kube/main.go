@@ -7,7 +7,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -61,11 +60,11 @@ func main() {
 }
 
 func run(folder string) error {
+	// Never closed: it would wait for the API server's watches, and what it holds is the test's alone.
 	store, err := startEtcd(folder)
 	if err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	defer store.Close()
 	token, err := writeToken(filepath.Join(folder, "tokens.csv"))
 	if err != nil {
 		return err
@@ -105,6 +104,9 @@ func startEtcd(folder string) (*embed.Etcd, error) {
 	settings.Dir = filepath.Join(folder, "etcd")
 	settings.UnsafeNoFsync = true
 	settings.LogOutputs = []string{filepath.Join(folder, "etcd.log")}
+	settings.LogLevel = "error"
+	// It would speak to the port that is advertised, and the kernel has yet to pick that. Nobody else asks for it.
+	settings.EnableGRPCGateway = false
 	anyPort := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	settings.ListenClientUrls, settings.ListenPeerUrls = anyPort, anyPort
 	settings.AdvertiseClientUrls, settings.AdvertisePeerUrls = anyPort, anyPort
@@ -125,10 +127,12 @@ func startEtcd(folder string) (*embed.Etcd, error) {
 
 func serve(folder, store string, port int, key string) error {
 	command := app.NewAPIServerCommand()
-	command.SilenceUsage = true
 	command.SetArgs([]string{
 		"--etcd-servers=http://" + store,
 		"--bind-address=127.0.0.1",
+		// A machine may have no other address; but that one may not be an endpoint of the service "kubernetes".
+		"--advertise-address=127.0.0.1",
+		"--endpoint-reconciler-type=none",
 		fmt.Sprintf("--secure-port=%d", port),
 		"--cert-dir=" + filepath.Join(folder, "certificates"),
 		"--token-auth-file=" + filepath.Join(folder, "tokens.csv"),
@@ -141,7 +145,7 @@ func serve(folder, store string, port int, key string) error {
 		"--watch-cache=false",
 		"--profiling=false",
 	})
-	return command.ExecuteContext(context.Background())
+	return command.Execute()
 }
 
 func ready(server described, ended <-chan error) error {
