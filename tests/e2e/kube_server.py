@@ -30,17 +30,12 @@ class Refused(AssertionError):
 
 class Kube:
     def __init__(self, folder):
-        self._folder = Path(folder)
-        self._log = self._folder / "kube.log"
-        self.start()
-
-    def start(self):
-        data = self._folder / "kube"
+        data, written = Path(folder) / "kube", Path(folder) / "kube.log"
         data.mkdir()
-        with open(self._log, "w") as log:
+        with open(written, "w") as log:
             self._process = spawn(
                 [toolchain.built("kube") / "kube", "-folder", data],
-                environment(self._folder),
+                environment(folder),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -48,7 +43,7 @@ class Kube:
         line = self._process.stdout.readline()
         if not line:
             self.stop()
-            raise AssertionError(f"tests/kube did not start:\n{self._log.read_text()[-4000:]}")
+            raise AssertionError(f"tests/kube did not start:\n{written.read_text()[-4000:]}")
         described = json.loads(line)
         self.address, self.issuer = described["endpoint"], described["issuer"]
         self.authority = Path(described["ca"]).read_text()
@@ -100,12 +95,12 @@ class Kube:
         return self.call("POST", path, wanted)["status"]["token"]
 
     def expired_token(self, namespace, name, audiences=()):
-        """One that ended a minute ago, signed with the API server's own key: it issues none that a test could outlive."""
+        """One that ended ten minutes ago, signed with the API server's own key: it issues none that a test could outlive."""
 
         account = self.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")["metadata"]
         bound = {"namespace": namespace, "serviceaccount": {"name": name, "uid": account["uid"]}}
         claims = {"aud": list(audiences) or [self.issuer], "kubernetes.io": bound}
-        return self._signer.sign(f"system:serviceaccount:{namespace}:{name}", seconds=-60, **claims)
+        return self._signer.sign(f"system:serviceaccount:{namespace}:{name}", seconds=-600, **claims)
 
     def delete_service_account(self, namespace, name):
         self.call("DELETE", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
@@ -131,10 +126,10 @@ class Kube:
 
         return self.call("POST", REVIEWS, {"spec": {"token": token, "audiences": list(audiences)}}, reviewer)["status"]
 
-    def forgets(self, token):
+    def forgets(self, token, audiences=()):
         """Waits until a token is no longer good. One that was found good stays so for 10 s: the API server remembers it."""
 
-        wait_for(lambda: not self.review(token).get("authenticated"), "the API server takes the token no more")
+        wait_for(lambda: not self.review(token, audiences).get("authenticated"), "the API server takes the token no more")
 
     def denies(self, reviewer):
         """Waits until this one's TokenReviews are refused."""

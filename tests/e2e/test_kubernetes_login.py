@@ -7,6 +7,7 @@ with a stand-in for the API server: what the stand-in leads to, the real one lea
 import pytest
 
 import moto_web_identity as oidc
+from harness import Relay, wait_for
 from moto_server import role
 from test_vault_explained import Checks, Material, read
 from vault_relay import PROFILES, ROLE, Scene, reader
@@ -56,7 +57,7 @@ def refused(binary, world, tmp_path_factory):
 
     checks = Checks(binary, world, tmp_path_factory.mktemp("checks"))
     material = Material(world, tmp_path_factory.mktemp("material"))
-    files = {"audience": "k1", "service-account": "k2", "namespace": "k3", "role": "k4", "expired": "k5"}
+    files = {"audience": "k1", "service-account": "k2", "namespace": "k3", "role": "k4", "expired": "k5", "denied": "k9"}
 
     def run(vault_role="app", **tokens):
         profiles = {}
@@ -111,14 +112,14 @@ def test_a_service_account_that_is_deleted_and_made_anew(kube, scene, refused):
     old = kube.token(*APP, AUDIENCE)
     kube.delete_service_account(*APP)
     try:
-        kube.forgets(old)
-        refused(expired=old)
+        kube.forgets(old, AUDIENCE)
+        refused(denied=old)
         for name in PROFILES:
             remade.trouble(name, "stale_caller", "the API server", "403: permission denied")
     finally:
         kube.service_account(*APP)
     # Of the same name, but it is another: what the old one was given stays worthless.
-    refused(expired=old)
+    refused(denied=old)
     heal(remade, kube.token(*APP, AUDIENCE))
 
 
@@ -150,7 +151,7 @@ def test_reviewers_that_the_api_server_does_not_answer(kube, cluster, world, ref
     def judged_by(token):
         world.secrets.append(token)
         world.vault.reviewed_by(cluster, token_reviewer_jwt=token)
-        refused(expired=good)
+        refused(denied=good)
 
     try:
         world.vault.reviewed_by(cluster, token_reviewer_jwt=reviewer)
@@ -165,7 +166,44 @@ def test_reviewers_that_the_api_server_does_not_answer(kube, cluster, world, ref
         judged_by(kube.token(*REVIEWER, AUDIENCE))
         # Vault outside of the cluster and without a reviewer asks with the pod's own token, which is for Vault alone.
         world.vault.reviewed_by(cluster, token_reviewer_jwt="")
-        refused(expired=good)
+        refused(denied=good)
     finally:
         world.vault.reviewed_by(cluster)
     world.vault.login("kubernetes", {"role": "app", "jwt": good})
+
+
+def test_roles_of_sts_for_a_service_account(kube, cluster, aws, binary, tmp_path):
+    """As with IRSA, from the API server's own tokens: the test AWS reads them, but does not look at their signature."""
+
+    subject = "system:serviceaccount:payments:app"
+    iam = aws.client("iam", **aws.operator)
+    trusted = oidc.trust(oidc.provider(iam, kube.issuer), subject)
+    arn = role(iam, "pods", trusted, Action="sts:GetCallerIdentity", Resource="*")
+
+    def profile(name, *account, audience=oidc.AUDIENCE):
+        token = kube.token(*account, [audience])
+        tokens.append(token)
+        (tmp_path / name).write_text(token)
+        return {"source": {"web_identity": {"role_arn": arn, "token_file": str(tmp_path / name)}}}
+
+    tokens = []
+    profiles = {
+        "right": profile("right", *APP),
+        "other": profile("other", "payments", "other"),
+        "audience": profile("audience", *APP, audience="vault"),
+    }
+    folder = tmp_path / "relay"
+    folder.mkdir()
+    relay = Relay(binary, folder, aws, profiles, secrets=tokens)
+    try:
+        wait_for(lambda: relay.ask_for("right")[0] == 200, lambda: f"the right one is served\n{relay.log()[-3000:]}")
+        found = container_client(relay, "right", "e2e-pods").get_caller_identity()["Arn"]
+        assert f"{aws.spoke_account}:assumed-role/pods/" in found
+        told, _ = relay.command("check", "--connect").communicate(timeout=60)
+        relay.heard.append(told)
+        assert "for subject system:serviceaccount:payments:other, audience sts.amazonaws.com" in told
+        assert f"Incorrect token audience (the token is of issuer {kube.issuer}" in told
+    finally:
+        exit_code, _ = relay.stop()
+    assert exit_code == 0, relay.log()[-4000:]
+    assert relay.leaks() == []
