@@ -237,4 +237,13 @@ pub struct CredentialsFile {
 pub struct Access {
     /// The file with the access token; the relay writes it if it is not there.
     pub token_file: PathBuf,
+    /// More such files, each with a token of its own.
+    pub more_token_files: Vec<PathBuf>,
+}
+
+impl Access {
+    /// All of the files.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> + Clone {
+        std::iter::once(&self.token_file).chain(&self.more_token_files)
+    }
 }

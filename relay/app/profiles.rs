@@ -95,7 +95,9 @@ impl Profiles {
     ) -> Result<Fresh, AssembleError> {
         let source = self.workshop.source(name, settings)?;
         let proof = self.workshop.proof(name, settings)?;
-        let token = access::load_or_create(&settings.access.token_file)
+        let tokens = settings.access.files().map(|file| access::load_or_create(file));
+        let tokens = tokens
+            .collect::<Result<_, _>>()
             .map_err(|error| AssembleError::Token(name.clone(), error))?;
         let clock = self.workshop.clock.clone();
         if let Some(file) = &settings.credentials_file {
@@ -108,7 +110,7 @@ impl Profiles {
             .credentials_file
             .as_ref()
             .map(|file| CredentialsFile::new(name.clone(), file, reader.clone(), clock.clone()));
-        let served = endpoint::Profile::new(name.clone(), reader.clone(), vec![token], metrics);
+        let served = endpoint::Profile::new(name.clone(), reader.clone(), tokens, metrics);
         Ok(Fresh {
             name: name.clone(),
             settings: settings.clone(),

@@ -293,6 +293,11 @@ pub struct AccessDocument {
     #[deserr(default)]
     #[schemars(regex(pattern = values::ABSOLUTE_PATH))]
     pub token_file: Option<String>,
+    /// Paths of more such files, each with a token of its own: one for each further container that
+    /// may ask for the profile.
+    #[deserr(default)]
+    #[schemars(with = "Option<Vec<String>>", inner(regex(pattern = values::ABSOLUTE_PATH)))]
+    pub more_token_files: Option<Vec<Option<String>>>,
 }
 
 /// A credentials file of the SDKs' own form, kept up to date.

@@ -228,7 +228,7 @@ pub(super) fn document(environment: &Environment) -> Result<(Document, Origins),
     let profile = ProfileDocument {
         source: Some(source),
         chain: Some(chain.into_iter().map(Some).collect()),
-        access: Some(AccessDocument { token_file: text(TOKEN_FILE) }),
+        access: Some(AccessDocument { token_file: text(TOKEN_FILE), ..AccessDocument::default() }),
         ..ProfileDocument::default()
     };
     let document = Document {

@@ -325,12 +325,12 @@ impl Resolver<'_> {
         let at = ROOT.push_key("profiles");
         for (name, profile) in profiles {
             let at = at.push_key(name.as_str());
-            if profile.access.token_file == admin.socket {
+            if profile.access.files().any(|file| *file == admin.socket) {
                 let what = "this is admin.socket's path; the token needs a file of its own";
                 self.mistakes.add(at.push_key("access").push_key("token_file"), what);
             }
         }
-        let tokens = profiles.values().map(|profile| &profile.access.token_file);
+        let tokens = profiles.values().flat_map(|profile| profile.access.files());
         let files = profiles.iter().filter_map(|(name, profile)| {
             profile.credentials_file.as_ref().map(|file| (name, &file.path))
         });

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import SESSION_SECONDS, Relay, TestAws, two_hops
+from kube_server import Kube
 
 
 def pytest_configure():
@@ -49,6 +50,14 @@ def module_aws(tmp_path_factory):
     started = TestAws(tmp_path_factory.mktemp("module-aws"), 3600)
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module")
+def kube(tmp_path_factory):
+    """A Kubernetes API server with nothing in it but what it makes itself."""
+
+    with Kube(tmp_path_factory.mktemp("kube")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -50,9 +50,9 @@ def signed_caller_identity(aws, role, key, server_id=SERVER_ID):
 class Issuer:
     """Signs JWTs (ES256), as an identity provider or the Kubernetes API server does."""
 
-    def __init__(self, name="https://issuer.test"):
+    def __init__(self, name="https://issuer.test", key=None):
         self.name = name
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = key or ec.generate_private_key(ec.SECP256R1())
         self.public_key = (
             self._key.public_key()
             .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -78,8 +78,10 @@ def coded(raw):
 class TokenReviews:
     """The one call of the Kubernetes API that Vault makes: POST tokenreviews. `trusted` is who may be found to be real.
 
-    `status` other than 201 is an API server in trouble.
+    `status` other than 201 is an API server in trouble. tests/kube is a real one.
     """
+
+    authority = ""  # it speaks plainly
 
     def __init__(self, issuer):
         self.issuer = issuer

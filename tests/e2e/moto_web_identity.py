@@ -29,7 +29,7 @@ class Refused(_RESTError):
         self.code = status
 
 
-def trust(provider):
+def trust(provider, subject=SUBJECT):
     """A trust policy as EKS's documentation has it: for one service account."""
 
     name = provider.partition("/")[2]
@@ -37,7 +37,7 @@ def trust(provider):
         "Effect": "Allow",
         "Principal": {"Federated": provider},
         "Action": f"sts:{ACTION}",
-        "Condition": {"StringEquals": {f"{name}:aud": AUDIENCE, f"{name}:sub": SUBJECT}},
+        "Condition": {"StringEquals": {f"{name}:aud": AUDIENCE, f"{name}:sub": subject}},
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
@@ -45,11 +45,14 @@ def trust(provider):
 def furnish(iam, role, **allowed):
     """The OIDC provider of a cluster and a role for its service account. `role` makes one, as moto_server does."""
 
-    asked = {"Url": ISSUER, "ThumbprintList": [_THUMBPRINT], "ClientIDList": [AUDIENCE]}
-    provider = iam.create_open_id_connect_provider(**asked)["OpenIDConnectProviderArn"]
-    made = role(iam, "irsa", trust(provider), **allowed)
+    made = role(iam, "irsa", trust(provider(iam, ISSUER)), **allowed)
     iam.update_role(RoleName="irsa", MaxSessionDuration=MOST_SECONDS)
     return made
+
+
+def provider(iam, issuer):
+    asked = {"Url": issuer, "ThumbprintList": [_THUMBPRINT], "ClientIDList": [AUDIENCE]}
+    return iam.create_open_id_connect_provider(**asked)["OpenIDConnectProviderArn"]
 
 
 def install():

@@ -237,15 +237,20 @@ class VaultServer:
         return mount or kind
 
     def mount_kubernetes(self, reviews, mount="kubernetes"):
-        """Auth by service accounts whose tokens `reviews`, a TokenReviews, judges."""
+        """Auth by service accounts whose tokens `reviews` judges: a TokenReviews, or a real API server."""
 
-        return self.enable_auth(
-            "kubernetes",
-            mount,
-            kubernetes_host=reviews.address,
-            token_reviewer_jwt=reviews.reviewer,
-            disable_local_ca_jwt=True,
-        )
+        self.enable_auth("kubernetes", mount)
+        self.reviewed_by(reviews, mount)
+        return mount
+
+    def reviewed_by(self, reviews, mount="kubernetes", **more):
+        config = {
+            "kubernetes_host": reviews.address,
+            "kubernetes_ca_cert": reviews.authority,
+            "token_reviewer_jwt": reviews.reviewer,
+            "disable_local_ca_jwt": True,
+        }
+        self.api("POST", f"auth/{mount}/config", {**config, **more})
 
     def mount_jwt(self, issuer, mount="jwt"):
         """Auth by what `issuer`, an Issuer, signs."""

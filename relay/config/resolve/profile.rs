@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use deserr::ValuePointerRef;
 
 use super::{ROOT, Resolver, keys, optional, sts, vault};
-use crate::config::document::{CredentialsFileDocument, Document, ProfileDocument};
+use crate::config::document::{AccessDocument, CredentialsFileDocument, Document, ProfileDocument};
 use crate::config::template::Pod;
 use crate::config::values::{self, ProfileName};
 use crate::config::vault::VaultRole;
@@ -38,12 +38,13 @@ impl Resolver<'_> {
             let (Some(name), Some(profile)) = (name, profile) else {
                 continue;
             };
-            let file = profile.access.token_file.clone();
-            if let Some(first) = token_files.insert(file, name.clone()) {
-                let what = format!(
-                    "profile {first} has the same file; each needs its own, since a token says which profile is meant"
-                );
-                self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+            for file in profile.access.files() {
+                if let Some(first) = token_files.insert(file.clone(), name.clone()) {
+                    let what = format!(
+                        "profile {first} has the same file; each needs its own, since a token says which profile is meant"
+                    );
+                    self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+                }
             }
             let file = profile.credentials_file.as_ref().map(|file| file.path.clone());
             let first = file.and_then(|file| credentials_files.insert(file, name.clone()));
@@ -70,14 +71,7 @@ impl Resolver<'_> {
         let source = self.source(given.source.as_ref(), at.push_key("source"), &pod, sts, vault);
         let chain = self.chain(&pod, given, at.push_key("chain"), sts);
         let long_lived_keys = self.long_lived_keys(given, at, sts);
-        let text = given.access.as_ref().and_then(|access| access.token_file.as_deref());
-        let token_file = match text {
-            Some(text) => {
-                let at = at.push_key("access");
-                self.read(text, at.push_key("token_file"), values::absolute_path)
-            }
-            None => Some(PathBuf::from(format!("/run/credential-relay/{shown}/token"))),
-        };
+        let access = self.access(given.access.as_ref(), at.push_key("access"), shown);
         let credentials_file = given.credentials_file.as_ref();
         let credentials_file = credentials_file
             .map(|given| self.credentials_file(given, at.push_key("credentials_file")));
@@ -92,9 +86,30 @@ impl Resolver<'_> {
             chain,
             long_lived_keys,
             propagation,
-            access: Access { token_file: token_file? },
+            access: access?,
             credentials_file: optional(credentials_file)?,
         })
+    }
+
+    fn access(
+        &mut self,
+        given: Option<&AccessDocument>,
+        at: ValuePointerRef<'_>,
+        profile: &str,
+    ) -> Option<Access> {
+        let token_file = match given.and_then(|given| given.token_file.as_deref()) {
+            Some(text) => self.read(text, at.push_key("token_file"), values::absolute_path),
+            None => Some(PathBuf::from(format!("/run/credential-relay/{profile}/token"))),
+        };
+        let at = at.push_key("more_token_files");
+        let more = self.items(given.and_then(|given| given.more_token_files.as_ref()), at);
+        let more = more
+            .into_iter()
+            .map(|(number, text)| self.read(text, at.push_index(number), values::absolute_path));
+        // Every one is read before the first that is wrong ends it.
+        let more: Vec<Option<PathBuf>> = more.collect();
+        let more_token_files = more.into_iter().collect::<Option<_>>()?;
+        Some(Access { token_file: token_file?, more_token_files })
     }
 
     fn credentials_file(

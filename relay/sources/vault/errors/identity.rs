@@ -24,6 +24,16 @@ pub(super) const KINDS: &[Kind] = &[
         fix: "set `audience` of the pod's projected serviceAccountToken to the role's (`vault read auth/<mount>/role/<role>`), and vault.auth.kubernetes.token_file to its path",
     },
     Kind {
+        name: "kubernetes-expired",
+        on: KUBERNETES,
+        seen: Seen::Status(&[]),
+        says: &["(exp)", "token is expired"],
+        cause: Cause::StaleCaller,
+        layer: "login material",
+        means: "the token in {material} has expired",
+        fix: "the kubelet renews a projected serviceAccountToken in time, but neither a copy nor a subPath mount of one: let vault.auth.kubernetes.token_file name the volume's own path; are the nodes' clocks right?",
+    },
+    Kind {
         name: "kubernetes-service-account",
         on: KUBERNETES,
         seen: Seen::Status(&[]),
@@ -90,8 +100,8 @@ pub(super) const KINDS: &[Kind] = &[
         says: &[],
         cause: Cause::StaleCaller,
         layer: "login path",
-        means: "Vault does not say why: the API server was not reached or refused Vault's TokenReview, the token in {material} has expired or is another cluster's, nothing is mounted at auth/{mount} in namespace {namespace}, or policies deny it",
-        fix: "`vault auth list`; then Vault's log, and for auth/<mount>/config: kubernetes_host, kubernetes_ca_cert, and that the reviewer has the ClusterRole system:auth-delegator",
+        means: "Vault does not say why: the API server was not reached or refused Vault's TokenReview, the token in {material} is of a service account that was deleted or of another cluster, or has just expired, nothing is mounted at auth/{mount} in namespace {namespace}, or policies deny it",
+        fix: "`vault auth list`; then Vault's log, and for auth/<mount>/config: kubernetes_host, kubernetes_ca_cert, and that the reviewer's token is in date and has the ClusterRole system:auth-delegator; if the service account was made anew, restart the pod",
     },
     Kind {
         name: "jwt-audience",
