@@ -93,7 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("prometheus_client", &["metrics", "listener"]),
-    ("rustix", &["clock", "files", "credentials_file", "cli"]),
+    ("rustix", &["clock", "files", "sources", "credentials_file", "cli"]),
 ];
 
 fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {
