@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
 
@@ -20,6 +19,7 @@ use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::config::values::ProfileName;
 use crate::credential::Validity;
+use crate::files::Aside;
 use crate::store::{Reader, Served, View};
 use write::{Place, text};
 
@@ -185,26 +185,24 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// The file. Its folder may be a mount that hangs, so it is touched on another thread, and on one at
-/// a time: they are few, and all sources need them.
+/// The file. Its folder may be a mount that hangs, so it is touched on another thread.
 struct Kept {
     path: PathBuf,
     place: Arc<Mutex<Place>>,
     ended: Arc<AtomicBool>,
-    under_way: Option<JoinHandle<io::Result<()>>>,
+    aside: Aside,
 }
 
 impl Kept {
     fn at(path: PathBuf) -> Self {
         let place = Arc::new(Mutex::new(Place::at(path.clone())));
-        Self { path, place, ended: Arc::default(), under_way: None }
+        Self { path, place, ended: Arc::default(), aside: Aside::default() }
     }
 
     /// Writes the file, or removes it. Who stops waiting leaves it under way.
     async fn set(&mut self, content: Option<Zeroizing<String>>) -> io::Result<()> {
-        self.settled().await?;
         let (place, ended) = (Arc::clone(&self.place), Arc::clone(&self.ended));
-        self.under_way = Some(spawn_blocking(move || {
+        let work = move || {
             let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
             let outcome = match content {
                 Some(content) if !ended.load(Ordering::SeqCst) => place.write(&content),
@@ -212,28 +210,15 @@ impl Kept {
             };
             // Nobody may be there to remove it.
             if ended.load(Ordering::SeqCst) { place.remove() } else { outcome }
-        }));
-        self.settled().await
-    }
-
-    /// Waits for what is under way.
-    async fn settled(&mut self) -> io::Result<()> {
-        let Some(under_way) = &mut self.under_way else { return Ok(()) };
-        let outcome = under_way.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        self.under_way = None;
-        outcome
+        };
+        self.aside.run(work).await.flatten()
     }
 
     /// Removes the file for good.
     async fn end(&mut self) -> io::Result<()> {
         self.ended.store(true, Ordering::SeqCst);
-        let gone = async {
-            // What is under way may have failed; the file of before is there all the same.
-            let _ = self.settled().await;
-            self.set(None).await
-        };
         let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "its folder does not answer"));
-        timeout(REMOVAL, gone).await.unwrap_or_else(late)
+        timeout(REMOVAL, self.set(None)).await.unwrap_or_else(late)
     }
 }
 

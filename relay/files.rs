@@ -1,5 +1,7 @@
 //! Reading files that others wrote: regular ones alone, and no more of them than is sensible.
 
+mod aside;
+
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,6 +9,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
+
+pub use aside::Aside;
 
 /// Reads a whole file of at most `most` bytes. What was read is wiped when it is dropped.
 ///

@@ -3,8 +3,6 @@
 #[cfg(not(feature = "host"))]
 pub mod absent;
 mod agent;
-#[cfg(feature = "host")]
-mod aside;
 pub mod auto;
 pub mod container;
 mod document;
@@ -24,7 +22,6 @@ mod process_document;
 pub mod profile;
 #[cfg(feature = "host")]
 mod program;
-mod reading;
 pub mod roles_anywhere;
 pub mod vault;
 pub mod web_identity;

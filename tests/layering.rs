@@ -55,7 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"],
     ),
     ("store", &["clock", "credential", "failure"]),
-    ("credentials_file", &["clock", "config", "credential", "store"]),
+    ("credentials_file", &["clock", "config", "credential", "files", "store"]),
     (
         "endpoint",
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],

@@ -4,17 +4,14 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use zeroize::Zeroizing;
-
 use super::process_document::{self, LARGEST};
-use super::reading::Reading;
 use super::{Fetch, Freshness, Source};
 use crate::clock::Clock;
 use crate::credential::{
     Credential, KeyIdError, Principal, Propagation, Secret, Session, Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
-use crate::files;
+use crate::files::{self, Aside};
 
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
@@ -75,20 +72,19 @@ impl Source for Environment {
 pub struct File {
     path: PathBuf,
     clock: Clock,
-    reading: Reading<io::Result<Zeroizing<Vec<u8>>>>,
+    aside: Aside,
 }
 
 impl File {
     /// The file at `path`.
     pub fn new(path: PathBuf, clock: Clock) -> Self {
-        Self { path, clock, reading: Reading::default() }
+        Self { path, clock, aside: Aside::default() }
     }
 
     async fn read(&mut self) -> Result<Credential, Failure> {
         let path = self.path.clone();
-        let read = self.reading.of(move || files::read(&path, LARGEST)).await;
-        let content = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        let content = content.map_err(|error| {
+        let read = self.aside.run(move || files::read(&path, LARGEST)).await;
+        let content = read.flatten().map_err(|error| {
             let cause = match error.kind() {
                 io::ErrorKind::NotFound => Cause::NotConfigured,
                 _ => Cause::Transient,

@@ -1,14 +1,10 @@
 //! Secret texts of one line, in files that somebody else keeps: tokens, ids, passwords. They are
 //! read at each use and trimmed.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
-use super::reading::Reading;
 use crate::credential::Secret;
-use crate::files;
+use crate::files::{self, Aside};
 
 /// JWTs, tokens and secret ids have a few kilobytes at most.
 const LARGEST: u64 = 64 << 10;
@@ -16,13 +12,13 @@ const LARGEST: u64 = 64 << 10;
 /// A file that is read again and again.
 pub(super) struct Material {
     path: PathBuf,
-    reading: Reading<io::Result<Zeroizing<Vec<u8>>>>,
+    aside: Aside,
 }
 
 impl Material {
     /// The file at `path`.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, reading: Reading::default() }
+        Self { path, aside: Aside::default() }
     }
 
     /// Where it is.
@@ -49,9 +45,9 @@ impl Material {
     ) -> Result<Secret, String> {
         let unfit = |why: String, path: &Path| format!("{}: {why}", path.display());
         let path = self.path.clone();
-        let content = self.reading.of(move || files::read(&path, LARGEST)).await;
+        let content = self.aside.run(move || files::read(&path, LARGEST)).await;
         let content = content
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            .flatten()
             .map_err(|error| unfit(format!("it cannot be read: {error}"), &self.path))?;
         let bytes = content.len();
         let wrong = || {

@@ -2,13 +2,13 @@
 
 use tokio::process::Command;
 
-use super::aside::Aside;
 use super::process_document::{self, Unfit};
 use super::{Fetch, Freshness, Source, program};
 use crate::clock::Clock;
 use crate::config::source::Process as Settings;
 use crate::credential::Credential;
 use crate::failure::{Cause, Failure, Stage};
+use crate::files::Aside;
 
 const KIND: &str = "process";
 

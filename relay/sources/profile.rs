@@ -20,7 +20,6 @@ use aws_credential_types::provider::{ProvideCredentials, Result as Provision};
 use aws_sdk_sts::config::SharedHttpClient;
 use tokio::process::Command;
 
-use super::aside::Aside;
 use super::process_document::{self, Unfit};
 use super::{Fetch, Freshness, Source, program};
 use crate::clock::{Clock, Timestamp};
@@ -30,6 +29,7 @@ use crate::credential::{
     Credential, KeyIdError, Lifetime, Principal, Propagation, Secret, Session, Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
+use crate::files::Aside;
 use crate::sts;
 use crate::transport::{Security, TlsError, Transports};
 use shared::Shared;

@@ -11,10 +11,10 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::aside::Aside;
 use super::last_words::{self, LONGEST};
 use super::process_document::{LARGEST, Unfit};
 use crate::failure::Cause;
+use crate::files::Aside;
 
 /// What a program printed to its standard output, once it has ended well within `limit`. One that
 /// has not is killed, with all that it started but for what left its process group. The start is a

@@ -16,7 +16,6 @@ use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::reading::Reading;
 use super::{Fetch, Freshness, Source};
 use crate::arn::Partition;
 use crate::clock::{Clock, Moment, Timestamp};
@@ -26,10 +25,11 @@ use crate::credential::{
     AccessKeyId, Credential, Lifetime, Principal, Propagation, Secret, Session, Validity,
 };
 use crate::failure::{Cause, Failure, Stage};
+use crate::files::Aside;
 use crate::metrics::ProfileMetrics;
 use crate::transport::{Security, TlsError, Transport, Transports};
 use certificate::Certificate;
-use identity::{Both, Identity};
+use identity::Identity;
 
 const KIND: &str = "roles_anywhere";
 
@@ -42,7 +42,7 @@ const CUT: Duration = Duration::from_secs(60);
 /// A role for a certificate: IAM Roles Anywhere.
 pub struct RolesAnywhere {
     settings: Settings,
-    reading: Reading<Both>,
+    aside: Aside,
     /// `https://rolesanywhere.<region>.amazonaws.com`, or what is set in its place.
     endpoint: String,
     transport: Transport,
@@ -105,7 +105,7 @@ impl RolesAnywhere {
         Ok(Self {
             endpoint: endpoint(settings),
             settings: settings.clone(),
-            reading: Reading::default(),
+            aside: Aside::default(),
             transport: transports.get(security)?,
             clock,
             metrics,
@@ -117,7 +117,7 @@ impl RolesAnywhere {
     async fn create_session(&mut self) -> Result<Credential, Failure> {
         let started = self.clock.now();
         let identity =
-            Identity::read(&self.settings.certificate, &mut self.reading, started.wall).await?;
+            Identity::read(&self.settings.certificate, &mut self.aside, started.wall).await?;
         self.tell_late_renewal(&identity.certificate, started.wall);
         let request = self
             .request(&identity, started.wall)

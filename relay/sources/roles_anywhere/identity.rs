@@ -13,14 +13,10 @@ use super::pem::{self, Block};
 use crate::clock::Timestamp;
 use crate::config::ClientCertificate;
 use crate::failure::{Cause, Failure};
-use crate::files;
-use crate::sources::reading::Reading;
+use crate::files::{self, Aside};
 
 /// A certificate with a few others after it, or a key: some kilobytes.
 const LARGEST: u64 = 64 << 10;
-
-/// What was read of both files.
-pub(super) type Both = (io::Result<Zeroizing<Vec<u8>>>, io::Result<Zeroizing<Vec<u8>>>);
 
 /// A certificate, those that lead from it to the trust anchor's, and its key.
 pub(super) struct Identity {
@@ -37,18 +33,15 @@ impl Identity {
     /// Which file is not as it must be, and how; nothing of the key.
     pub(super) async fn read(
         files: &ClientCertificate,
-        reading: &mut Reading<Both>,
+        aside: &mut Aside,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let owned = files.clone();
-        let both = reading.of(move || {
+        let both = aside.run(move || {
             let read = |path: &Path| files::read(path, LARGEST);
             (read(&owned.cert), read(&owned.key))
         });
-        let (cert, key) = both.await.unwrap_or_else(|panic| {
-            let why = panic.to_string();
-            (Err(io::Error::other(why.clone())), Err(io::Error::other(why)))
-        });
+        let (cert, key) = both.await.map_err(|error| unread("certificate", &files.cert, &error))?;
         let cert = pem::blocks(&cert.map_err(|error| unread("certificate", &files.cert, &error))?);
         let key = pem::blocks(&key.map_err(|error| unread("private_key", &files.key, &error))?);
         let identity = Self::of(cert, &key, files)?;

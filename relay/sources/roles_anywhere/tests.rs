@@ -79,7 +79,7 @@ impl Bench {
     }
 
     async fn identity(&self, now: Timestamp) -> Result<Identity, Failure> {
-        Identity::read(&self.source.settings.certificate, &mut Reading::default(), now).await
+        Identity::read(&self.source.settings.certificate, &mut Aside::default(), now).await
     }
 
     fn answered(&mut self, body: &str) -> Result<Credential, Failure> {

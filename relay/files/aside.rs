@@ -1,0 +1,109 @@
+//! Work that may hold up its thread (a read of a mount that hangs, the start of a program on one),
+//! beside the one thread that answers requests and signals.
+
+use std::io;
+
+#[cfg(feature = "host")]
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// A thread for the work of one source, or on one file: one at most, however often it is asked for,
+/// since the next work waits for one that hangs. The threads are few, and all others need them.
+///
+/// All of it is safe to drop at any await: the work goes on, and what was made for nobody is dropped
+/// where it was made.
+#[derive(Default)]
+pub struct Aside(Option<JoinHandle<()>>);
+
+impl Aside {
+    /// Does `work` there.
+    ///
+    /// # Errors
+    /// That it panicked.
+    pub async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (tell, told) = oneshot::channel();
+        self.alone(move || drop(tell.send(work()))).await;
+        told.await.map_err(|_| panicked())
+    }
+
+    /// Polls there what `work` returns, until it is done or given up. Its connections and timers
+    /// are the runtime's: only what it does between two awaits may hang.
+    ///
+    /// # Errors
+    /// That it panicked.
+    #[cfg(feature = "host")]
+    pub async fn poll<T: Send + 'static, F: Future<Output = T>>(
+        &mut self,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<T> {
+        let (mut tell, told) = oneshot::channel();
+        let runtime = Handle::current();
+        let until_given_up = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = tell.closed() => {}
+                    output = async { work().await } => drop(tell.send(output)),
+                }
+            });
+        };
+        self.alone(until_given_up).await;
+        told.await.map_err(|_| panicked())
+    }
+
+    /// Does `work` once what was begun before has ended: what that found is old by now.
+    async fn alone(&mut self, work: impl FnOnce() + Send + 'static) {
+        if let Some(before) = &mut self.0 {
+            let _ = before.await;
+        }
+        // A panic is told by what the work did not tell.
+        let _ = self.0.insert(spawn_blocking(work)).await;
+        self.0 = None;
+    }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a fault of the relay: the work panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_hangs_is_waited_for_and_not_doubled() {
+        let mut aside = Aside::default();
+        let (release, hangs) = mpsc::channel::<()>();
+        // It is given up at once, as by a time limit.
+        let given_up = aside.run(move || {
+            let _ = hangs.recv();
+            1
+        });
+        assert!(given_up.now_or_never().is_none());
+        let (began, second) = mpsc::channel();
+        let mut next = Box::pin(aside.run(move || {
+            let _ = began.send(());
+            2
+        }));
+        assert!((&mut next).now_or_never().is_none());
+        assert!(second.try_recv().is_err(), "no second thread while the first one hangs");
+        drop(release);
+        assert_eq!(next.await.unwrap(), 2, "what the first one read is old");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_without_its_message() {
+        let mut aside = Aside::default();
+        let error = aside.run(|| -> () { panic!("hush") }).await.unwrap_err();
+        assert!(error.to_string().contains("panicked") && !error.to_string().contains("hush"));
+        assert_eq!(aside.run(|| 1).await.unwrap(), 1);
+    }
+}
