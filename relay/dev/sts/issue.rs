@@ -37,29 +37,41 @@ impl Inner {
         transitive.extend(added.map(|(key, tag)| (key.clone(), tag.clone())));
 
         let session = RoleSession {
-            role: request.role.clone(),
-            name: request.session_name.clone(),
+            role: request.role,
+            name: request.session_name,
             transitive_tags: transitive,
-            source_identity: source_identity.clone(),
+            source_identity,
         };
+        let (granted, role, outcome) = self.give(session, request.duration, tags, packed)?;
+        Ok((Answer::AssumedRole(granted, role), outcome))
+    }
+
+    /// Gives a session of a role, with these tags; `packed` is what its policies and tags take.
+    pub(super) fn give(
+        &self,
+        session: RoleSession,
+        duration: Duration,
+        tags: Tags,
+        packed: Option<u64>,
+    ) -> Result<(Granted, AssumedRole, Outcome), Refusal> {
         let (id, arn) = (session.id(), session.arn());
-        let (granted, lifetime) = self.grant(Caller::Role(session), request.duration)?;
+        let RoleSession { role, name, source_identity, .. } = session.clone();
+        let (granted, lifetime) = self.grant(Caller::Role(session), duration)?;
         tracing::debug!(
             access_key_id = %granted.keys.access_key_id,
-            role = %request.role,
+            role = %role,
             lifetime_seconds = lifetime.as_secs(),
             "issued a session of a role"
         );
         let outcome = Outcome::Assumed(Box::new(Assumption {
-            role: request.role,
-            session_name: request.session_name,
+            role,
+            session_name: name,
             access_key_id: granted.keys.access_key_id.clone(),
             lifetime,
             tags: tags.into_values().collect(),
             source_identity: source_identity.clone(),
         }));
-        let role = AssumedRole { id, arn, packed, source_identity };
-        Ok((Answer::AssumedRole(granted, role), outcome))
+        Ok((granted, AssumedRole { id, arn, packed, source_identity }, outcome))
     }
 
     pub(super) fn get_session_token(
@@ -117,11 +129,7 @@ impl Inner {
         Err(Refusal::access_denied(&caller, "AssumeRole", request.role.as_str()))
     }
 
-    pub(super) fn grant(
-        &self,
-        caller: Caller,
-        asked: Duration,
-    ) -> Result<(Granted, Duration), Refusal> {
+    fn grant(&self, caller: Caller, asked: Duration) -> Result<(Granted, Duration), Refusal> {
         let lifetime = match self.settings.lifetime {
             IssuedLifetime::AsAsked => asked,
             IssuedLifetime::AtMost(most) => asked.min(most),

@@ -49,10 +49,7 @@ impl AssumeRole {
     /// Reads and checks what can be checked without knowing the caller.
     pub(super) fn read(form: &Form) -> Result<Self, Refusal> {
         let mut violations = Violations::default();
-        let role = violations.required(form, "RoleArn");
-        violations.length(role, "roleArn", &ARN_LENGTH);
-        let session_name = violations.required(form, "RoleSessionName");
-        violations.name(session_name, "roleSessionName");
+        let (role, session_name) = violations.role_session(form);
         let duration = violations.seconds(form, &ROLE_SECONDS, ROLE_DEFAULT)?;
         let external_id = form.get("ExternalId");
         if let Some(id) = external_id {
@@ -63,12 +60,7 @@ impl AssumeRole {
         if let Some(identity) = source_identity {
             violations.name(identity, "sourceIdentity");
         }
-        let policy = form.get("Policy");
-        if let Some(policy) = policy {
-            violations.length(policy, "policy", &POLICY_LENGTH);
-        }
-        let policy_arns = form.members("PolicyArns");
-        violations.count(policy_arns.len(), "policyArns", MOST_POLICY_ARNS);
+        let (policy, policy_arns) = violations.policies(form);
         let pairs = form.members("Tags");
         violations.tags(&pairs);
         violations.into_result()?;
@@ -109,21 +101,13 @@ impl AssumeRoleWithWebIdentity {
     /// Reads and checks what can be checked without a look into the token.
     pub(super) fn read(form: &Form) -> Result<Self, Refusal> {
         let mut violations = Violations::default();
-        let role = violations.required(form, "RoleArn");
-        violations.length(role, "roleArn", &ARN_LENGTH);
-        let session_name = violations.required(form, "RoleSessionName");
-        violations.name(session_name, "roleSessionName");
+        let (role, session_name) = violations.role_session(form);
         let token = violations.required(form, "WebIdentityToken");
         if !TOKEN_LENGTH.contains(&token.len()) {
             violations.add("***", "webIdentityToken", "have a length between 4 and 20000");
         }
         let duration = violations.seconds(form, &ROLE_SECONDS, ROLE_DEFAULT)?;
-        let policy = form.get("Policy");
-        if let Some(policy) = policy {
-            violations.length(policy, "policy", &POLICY_LENGTH);
-        }
-        let policy_arns = form.members("PolicyArns");
-        violations.count(policy_arns.len(), "policyArns", MOST_POLICY_ARNS);
+        let (policy, policy_arns) = violations.policies(form);
         violations.into_result()?;
         let arns = check_policies(policy, &policy_arns)?;
         Ok(Self {
@@ -251,6 +235,29 @@ impl Violations {
             let constraint = format!("satisfy regular expression pattern: {written}");
             self.add(value, at, &constraint);
         }
+    }
+
+    /// The role and the name of a session of it.
+    fn role_session<'a>(&mut self, form: &'a Form) -> (&'a str, &'a str) {
+        let role = self.required(form, "RoleArn");
+        self.length(role, "roleArn", &ARN_LENGTH);
+        let name = self.required(form, "RoleSessionName");
+        self.name(name, "roleSessionName");
+        (role, name)
+    }
+
+    /// The session policy and the managed ones.
+    fn policies<'a>(
+        &mut self,
+        form: &'a Form,
+    ) -> (Option<&'a str>, Vec<BTreeMap<&'a str, &'a str>>) {
+        let policy = form.get("Policy");
+        if let Some(policy) = policy {
+            self.length(policy, "policy", &POLICY_LENGTH);
+        }
+        let arns = form.members("PolicyArns");
+        self.count(arns.len(), "policyArns", MOST_POLICY_ARNS);
+        (policy, arns)
     }
 
     /// A session's name or a source identity.

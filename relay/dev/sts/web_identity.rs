@@ -2,9 +2,9 @@
 //! end are looked at, and not the signature.
 
 use super::Inner;
-use super::answer::{Answer, AssumedRole, Refusal, Shown};
-use super::keys::{Caller, RoleSession, Tags};
-use super::ledger::{Assumption, Outcome};
+use super::answer::{Answer, Refusal, Shown};
+use super::keys::{RoleSession, Tags};
+use super::ledger::Outcome;
 use super::query::Form;
 use super::request::AssumeRoleWithWebIdentity;
 use crate::clock::Timestamp;
@@ -29,28 +29,13 @@ impl Inner {
             ));
         }
         let session = RoleSession {
-            role: request.role.clone(),
-            name: request.session_name.clone(),
+            role: request.role,
+            name: request.session_name,
             transitive_tags: Tags::new(),
             source_identity: None,
         };
-        let (id, arn) = (session.id(), session.arn());
-        let (granted, lifetime) = self.grant(Caller::Role(session), request.duration)?;
-        tracing::debug!(
-            access_key_id = %granted.keys.access_key_id,
-            role = %request.role,
-            lifetime_seconds = lifetime.as_secs(),
-            "issued a session of a role for a web identity"
-        );
-        let outcome = Outcome::Assumed(Box::new(Assumption {
-            role: request.role,
-            session_name: request.session_name,
-            access_key_id: granted.keys.access_key_id.clone(),
-            lifetime,
-            tags: std::collections::BTreeMap::new(),
-            source_identity: None,
-        }));
-        let role = AssumedRole { id, arn, packed: request.packed, source_identity: None };
+        let (granted, role, outcome) =
+            self.give(session, request.duration, Tags::new(), request.packed)?;
         Ok((Answer::WebIdentity(granted, role, shown), outcome))
     }
 }
