@@ -59,6 +59,14 @@ impl Partition {
         }
     }
 
+    /// The domain of its services' addresses.
+    pub const fn domain(self) -> &'static str {
+        match self {
+            Self::AwsCn => "amazonaws.com.cn",
+            Self::Aws | Self::AwsUsGov => "amazonaws.com",
+        }
+    }
+
     /// The partition to which a region belongs, by its prefix.
     pub fn of_region(region: &str) -> Self {
         if region.starts_with("cn-") {

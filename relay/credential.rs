@@ -77,6 +77,24 @@ pub enum Session {
     None,
 }
 
+impl Session {
+    /// With this token; without one, or with an empty one, there is no session.
+    pub fn of(token: Option<Secret>) -> Self {
+        match token.filter(|token| !token.is_empty()) {
+            Some(token) => Self::Token(token),
+            None => Self::None,
+        }
+    }
+
+    /// Its token, if it is one.
+    pub fn token(&self) -> Option<&Secret> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::None => None,
+        }
+    }
+}
+
 /// How long a credential lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
@@ -232,11 +250,7 @@ impl Credential {
 
     /// Every secret in it, for scrubbing a text that an upstream wrote about it.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let token = match &self.session {
-            Session::Token(token) => Some(token),
-            Session::None => None,
-        };
-        std::iter::once(&self.secret_access_key).chain(token)
+        std::iter::once(&self.secret_access_key).chain(self.session.token())
     }
 }
 

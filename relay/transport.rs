@@ -10,6 +10,7 @@ mod tls;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::Tls;
+use crate::config::values::UpstreamUrl;
 use route::{Route, ThroughProxy};
 pub use tls::TlsError;
 
@@ -45,6 +47,17 @@ pub enum Security {
     Plain,
     /// TLS.
     Tls(Tls),
+}
+
+impl Security {
+    /// For an upstream of AWS's: its own endpoint, or the one that is set in its place, with roots of
+    /// one's own where they are set.
+    pub fn of(endpoint: Option<&UpstreamUrl>, ca_cert: Option<&PathBuf>) -> Self {
+        match endpoint {
+            Some(endpoint) if endpoint.is_plain() => Self::Plain,
+            Some(_) | None => Self::Tls(Tls { ca_cert: ca_cert.cloned(), ..Tls::default() }),
+        }
+    }
 }
 
 /// The transports that are in use. Cheap to clone.

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hyper::Uri;
-
 use crate::arn::Partition;
 
 pub(super) const PROFILE_NAME: &str = "^[a-z0-9_-]{1,63}$";
@@ -71,11 +69,13 @@ macro_rules! text {
 
 mod policy;
 mod source;
+mod url;
 mod vault;
 
 pub use policy::{PolicyArn, PolicyDocument};
 pub(super) use source::shared_profile;
-pub use source::{ContainerUri, RolesAnywhereArn, is_local};
+pub use source::{RolesAnywhereArn, is_local};
+pub use url::{ContainerUri, UpstreamUrl, host_and_port};
 pub use vault::{VaultAddress, VaultName, VaultNamespace, VaultPath};
 
 /// A profile's name: it stands in a URL path, a metric label and a file path.
@@ -193,67 +193,6 @@ pub(super) fn within(
         Some(at) => Err(format!("character {} is not one of {set}", at + 1)),
         None => Ok(()),
     }
-}
-
-/// Where an upstream is asked in the place of its own endpoint: an absolute http or https URL.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct UpstreamUrl(Box<str>);
-text!(UpstreamUrl);
-
-impl UpstreamUrl {
-    /// Whether it is spoken to without TLS.
-    pub fn is_plain(&self) -> bool {
-        self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
-    }
-
-    /// Whether what is sent stays unread on its way: by TLS, or because it never leaves this
-    /// machine (or its link, where metadata services live).
-    pub fn is_private(&self) -> bool {
-        is_private(&self.0)
-    }
-}
-
-impl FromStr for UpstreamUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        http_url(text)?;
-        Ok(Self(text.into()))
-    }
-}
-
-/// Checks that a text is an absolute http or https URL with nothing but a host, a port and a path.
-fn http_url(text: &str) -> Result<(), String> {
-    const RIGHT: &str = "write https://<host> or https://<host>:<port>";
-    let uri: Uri = text.parse().map_err(|_| format!("not a URL; {RIGHT}"))?;
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("neither an http nor an https URL; {RIGHT}"));
-    };
-    if authority.as_str().contains('@') {
-        return Err(format!("a user or a password cannot stand in it; {RIGHT}"));
-    }
-    if uri.query().is_some() || text.contains('#') {
-        return Err(format!("a query or a fragment cannot stand in it; {RIGHT}"));
-    }
-    let rest = authority.as_str().strip_prefix(authority.host());
-    if authority.host().is_empty() || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0) {
-        return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
-    }
-    Ok(())
-}
-
-/// Whether what is sent to a URL stays unread on its way: by TLS, or because it never leaves this
-/// machine (or its link, where metadata services live).
-fn is_private(url: &str) -> bool {
-    // It was read once already, so the parts are there.
-    let Ok(uri) = url.parse::<Uri>() else {
-        return false;
-    };
-    uri.scheme_str() == Some("https")
-        || uri.host().is_some_and(|host| {
-            let literal = host.trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_local)
-        })
 }
 
 /// Whether an address cannot be reached from beyond this machine and its link.

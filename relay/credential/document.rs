@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 
-use super::{Credential, Principal, Secret, Session, Validity};
+use super::{Credential, Principal, Secret, Validity};
 
 /// AWS's container-credentials document; endpoint-contract section 3 says why each field is as it
 /// is. A field that is not known is left out: no client bears an empty string or a null.
@@ -13,6 +13,9 @@ use super::{Credential, Principal, Secret, Session, Validity};
 #[serde(rename_all = "PascalCase")]
 struct Container<'a> {
     code: &'static str,
+    /// In the document of the instance metadata service alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_updated: Option<String>,
     #[serde(rename = "Type")]
     kind: &'static str,
     access_key_id: &'a str,
@@ -27,6 +30,23 @@ struct Container<'a> {
     account_id: Option<&'a str>,
 }
 
+impl<'a> Container<'a> {
+    /// Its keys, and nothing of whose they are.
+    fn of(credential: &'a Credential) -> Self {
+        Self {
+            code: "Success",
+            last_updated: None,
+            kind: "AWS-HMAC",
+            access_key_id: credential.access_key_id.as_str(),
+            secret_access_key: credential.secret_access_key.expose(),
+            token: credential.session.token().map(Secret::expose),
+            expiration: expiration(credential),
+            role_arn: None,
+            account_id: None,
+        }
+    }
+}
+
 /// The body of the endpoint's 200 answer, rendered once per credential.
 pub fn container(credential: &Credential) -> Bytes {
     let (role_arn, account_id) = match &credential.principal {
@@ -34,46 +54,14 @@ pub fn container(credential: &Credential) -> Bytes {
         Principal::Account(account) => (None, Some(account.as_str())),
         Principal::Unknown => (None, None),
     };
-    let document = Container {
-        code: "Success",
-        kind: "AWS-HMAC",
-        access_key_id: credential.access_key_id.as_str(),
-        secret_access_key: credential.secret_access_key.expose(),
-        token: token(credential),
-        expiration: expiration(credential),
-        role_arn,
-        account_id,
-    };
-    render(&document)
+    render(&Container { role_arn, account_id, ..Container::of(credential) })
 }
 
-/// The document of the instance metadata service (endpoint-contract section 6).
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metadata<'a> {
-    code: &'static str,
-    last_updated: String,
-    #[serde(rename = "Type")]
-    kind: &'static str,
-    access_key_id: &'a str,
-    secret_access_key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expiration: Option<String>,
-}
-
-/// The body by which the instance metadata service tells a role's credentials.
+/// The body by which the instance metadata service tells a role's credentials (endpoint-contract
+/// section 6).
 pub fn metadata(credential: &Credential, last_updated: Timestamp) -> Bytes {
-    render(&Metadata {
-        code: "Success",
-        last_updated: last_updated.to_string(),
-        kind: "AWS-HMAC",
-        access_key_id: credential.access_key_id.as_str(),
-        secret_access_key: credential.secret_access_key.expose(),
-        token: token(credential),
-        expiration: expiration(credential),
-    })
+    let last_updated = Some(last_updated.to_string());
+    render(&Container { last_updated, ..Container::of(credential) })
 }
 
 /// What a `credential_process` prints: version 1 of the AWS CLI's format.
@@ -105,13 +93,6 @@ pub fn process(
     })
 }
 
-fn token(credential: &Credential) -> Option<&str> {
-    match &credential.session {
-        Session::Token(token) => Some(token.expose()),
-        Session::None => None,
-    }
-}
-
 fn expiration(credential: &Credential) -> Option<String> {
     match &credential.validity {
         Validity::Until(life) => Some(life.expiry().wall.to_string()),
@@ -131,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Moment, Timestamp};
-    use crate::credential::fixtures;
+    use crate::credential::{Session, fixtures};
 
     fn issued() -> Moment {
         Moment { wall: Timestamp::from_secs(1_795_561_630), boot: Duration::ZERO }

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::config::values::ProfileName;
-use crate::credential::{Credential, Session, Validity};
+use crate::credential::{Credential, Secret, Validity};
 
 /// What the relay knows its own files by.
 const HEADER: &str = "# Written by credential-relay, which overwrites and removes it: keep nothing of your own here.\n";
@@ -25,10 +25,7 @@ pub(super) fn text(
         Validity::Until(life) => format!("valid until {}", life.expiry().wall),
         Validity::Unlimited => "without a known end".to_owned(),
     };
-    let token = match &credential.session {
-        Session::Token(token) => token.expose(),
-        Session::None => "",
-    };
+    let token = credential.session.token().map_or("", Secret::expose);
     let id = credential.access_key_id.as_str();
     let secret = credential.secret_access_key.expose();
     // In one piece: what a growing text leaves behind would not be wiped.

@@ -74,10 +74,7 @@ impl Document {
         Ok(Credential {
             access_key_id,
             secret_access_key: secret_access_key.ok_or_else(missing("SecretAccessKey"))?,
-            session: match self.token.filter(|token| !token.is_empty()) {
-                Some(token) => Session::Token(token),
-                None => Session::None,
-            },
+            session: Session::of(self.token),
             validity: Validity::Until(Lifetime::until(now, end)),
             principal: role.or_else(account).unwrap_or(Principal::Unknown),
             propagation: Propagation::Done,

@@ -47,9 +47,9 @@ impl Environment {
                 fail(Cause::Misconfigured, format!("AWS_ACCESS_KEY_ID: {error}"))
             })?,
             secret_access_key: Secret::new(need("AWS_SECRET_ACCESS_KEY")?.trim().to_owned()),
-            session: look("AWS_SESSION_TOKEN").map_or(Session::None, |token| {
-                Session::Token(Secret::new(token.trim().to_owned()))
-            }),
+            session: Session::of(
+                look("AWS_SESSION_TOKEN").map(|token| Secret::new(token.trim().to_owned())),
+            ),
             validity: Validity::Unlimited,
             principal: Principal::Unknown,
             propagation: Propagation::Done,

@@ -2,15 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use hyper::Uri;
 use tokio::net::lookup_host;
+
+use crate::config::values::host_and_port;
 
 /// Whether a URL leads to one of the relay's `own` addresses.
 pub(super) async fn url_leads_to(own: &[SocketAddr], url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    leads_to(own, host, uri.port_u16().unwrap_or(default)).await
+    let (host, port) = host_and_port(url);
+    leads_to(own, &host, port).await
 }
 
 /// Whether a name or an address stands for one of the relay's `own` addresses. A name that cannot be

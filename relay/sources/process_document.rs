@@ -79,10 +79,7 @@ pub(super) fn parse(content: &[u8], now: Moment) -> Result<Credential, Unfit> {
     let credential = Credential {
         access_key_id,
         secret_access_key: document.secret_access_key.trimmed(),
-        session: match document.session_token.map(|token| token.trimmed()) {
-            Some(token) if !token.is_empty() => Session::Token(token),
-            Some(_) | None => Session::None,
-        },
+        session: Session::of(document.session_token.map(|token| token.trimmed())),
         validity,
         principal: Principal::Unknown,
         propagation: Propagation::Done,

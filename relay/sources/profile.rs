@@ -163,10 +163,7 @@ impl SharedProfile {
             Validity::Until(life) => Some(life.expiry().wall.into()),
             Validity::Unlimited => None,
         };
-        let token = match &keys.session {
-            Session::Token(token) => Some(token.expose().to_owned()),
-            Session::None => None,
-        };
+        let token = keys.session.token().map(|token| token.expose().to_owned());
         let secret = keys.secret_access_key.expose();
         Ok(Credentials::new(keys.access_key_id.as_str(), secret, token, expiry, KIND))
     }
@@ -189,10 +186,9 @@ impl SharedProfile {
         let credential = Credential {
             access_key_id,
             secret_access_key: Secret::new(keys.secret_access_key().trim().to_owned()),
-            session: match keys.session_token().map(str::trim) {
-                Some(token) if !token.is_empty() => Session::Token(Secret::new(token.to_owned())),
-                Some(_) | None => Session::None,
-            },
+            session: Session::of(
+                keys.session_token().map(|token| Secret::new(token.trim().to_owned())),
+            ),
             validity,
             principal: Principal::Unknown,
             propagation: Propagation::Done,

@@ -16,10 +16,8 @@ use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Fetch, Freshness, Source};
-use crate::arn::Partition;
+use super::{Fetch, Freshness, Source, headers};
 use crate::clock::{Clock, Moment, Timestamp};
-use crate::config::Tls;
 use crate::config::source::RolesAnywhere as Settings;
 use crate::credential::{
     AccessKeyId, Credential, Lifetime, Principal, Propagation, Secret, Session, Validity,
@@ -96,12 +94,7 @@ impl RolesAnywhere {
         clock: Clock,
         metrics: ProfileMetrics,
     ) -> Result<Self, TlsError> {
-        let security = match &settings.endpoint {
-            Some(endpoint) if endpoint.is_plain() => Security::Plain,
-            Some(_) | None => {
-                Security::Tls(Tls { ca_cert: settings.ca_cert.clone(), ..Tls::default() })
-            }
-        };
+        let security = Security::of(settings.endpoint.as_ref(), settings.ca_cert.as_ref());
         Ok(Self {
             endpoint: endpoint(settings),
             settings: settings.clone(),
@@ -150,12 +143,11 @@ impl RolesAnywhere {
         .ok()?;
         let unsigned =
             signing::Request { uri: &uri, region: settings.region.as_str(), body: &body };
-        let mut headers = unsigned.sign(identity, now)?;
-        let agent = concat!("credential-relay/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        let mut signed = unsigned.sign(identity, now)?;
+        signed.insert(USER_AGENT, HeaderValue::from_static(headers::AGENT));
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
-        *request.headers_mut() = headers;
+        *request.headers_mut() = signed;
         *request.uri_mut() = uri;
         Some(request)
     }
@@ -242,10 +234,7 @@ fn endpoint(settings: &Settings) -> String {
     let region = settings.region.as_str();
     match (&settings.endpoint, settings.region.partition()) {
         (Some(endpoint), _) => endpoint.as_str().trim_end_matches('/').to_owned(),
-        (None, Partition::AwsCn) => format!("https://rolesanywhere.{region}.amazonaws.com.cn"),
-        (None, Partition::Aws | Partition::AwsUsGov) => {
-            format!("https://rolesanywhere.{region}.amazonaws.com")
-        }
+        (None, partition) => format!("https://rolesanywhere.{region}.{}", partition.domain()),
     }
 }
 

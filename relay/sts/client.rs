@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::{connector, errors};
 use crate::clock::{Clock, Moment};
-use crate::config::{Sts, Tls};
-use crate::credential::{Credential, Secret, Session};
+use crate::config::Sts;
+use crate::credential::{Credential, Secret};
 use crate::failure::Cause;
 use crate::transport::{Security, TlsError, Transport, Transports};
 
@@ -118,21 +118,13 @@ impl Clients {
         if let Some((_, shared)) = self.clients.iter().find(|(known, _)| known == settings) {
             return Ok(shared.clone());
         }
-        let transport = self.transports.get(security(settings))?;
+        let security = Security::of(settings.endpoint.as_ref(), settings.ca_cert.as_ref());
+        let transport = self.transports.get(security)?;
         let client = Client::from_conf(configure(settings, transport));
         let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
         let shared = Shared { client, turns };
         self.clients.push((settings.clone(), shared.clone()));
         Ok(shared)
-    }
-}
-
-fn security(settings: &Sts) -> Security {
-    match &settings.endpoint {
-        Some(endpoint) if endpoint.is_plain() => Security::Plain,
-        Some(_) | None => {
-            Security::Tls(Tls { ca_cert: settings.ca_cert.clone(), ..Tls::default() })
-        }
     }
 }
 
@@ -168,10 +160,7 @@ pub(crate) fn timeouts() -> TimeoutConfig {
 
 /// What a call must have in the place of the client's own configuration to be signed by `caller`.
 fn signed_by(caller: &Credential) -> Builder {
-    let token = match &caller.session {
-        Session::Token(token) => Some(token.expose().to_owned()),
-        Session::None => None,
-    };
+    let token = caller.session.token().map(|token| token.expose().to_owned());
     Builder::new().credentials_provider(Credentials::new(
         caller.access_key_id.as_str(),
         caller.secret_access_key.expose(),

@@ -89,10 +89,7 @@ impl Resolver<'_> {
         let (role_arn, sts) = (role_arn?, sts?);
         let region = sts.region.partition();
         self.check_partition(at.push_key("role_arn"), role_arn.partition(), region);
-        for (number, arn) in policy_arns.iter().enumerate() {
-            let at = at.push_key("policy_arns");
-            self.check_partition(at.push_index(number), arn.partition(), region);
-        }
+        self.check_policies(&policy_arns, at.push_key("policy_arns"), region);
         Some(Hop {
             role_arn,
             session_name: session_name?,
@@ -130,6 +127,17 @@ impl Resolver<'_> {
                 region.as_str()
             );
             self.mistakes.add(at, what);
+        }
+    }
+
+    pub(super) fn check_policies(
+        &mut self,
+        arns: &[PolicyArn],
+        at: ValuePointerRef<'_>,
+        region: Partition,
+    ) {
+        for (number, arn) in arns.iter().enumerate() {
+            self.check_partition(at.push_index(number), arn.partition(), region);
         }
     }
 

@@ -49,10 +49,7 @@ impl Resolver<'_> {
         let (role_arn, place) = role_arn?;
         let region = sts.region.partition();
         self.check_partition(place, role_arn.partition(), region);
-        for (number, arn) in policy_arns.iter().enumerate() {
-            let at = at.push_key("policy_arns");
-            self.check_partition(at.push_index(number), arn.partition(), region);
-        }
+        self.check_policies(&policy_arns, at.push_key("policy_arns"), region);
         Some(Source::WebIdentity(Box::new(WebIdentity {
             role_arn,
             token_file: token_file?,

@@ -58,41 +58,24 @@ pub(super) struct Overrides<'d> {
     ca_cert: Option<&'d str>,
 }
 
-impl<'d> From<&'d HopDocument> for Overrides<'d> {
-    fn from(given: &'d HopDocument) -> Self {
-        Self {
-            region: given.region.as_deref(),
-            endpoint: given.endpoint.as_deref(),
-            fips: given.fips,
-            dual_stack: given.dual_stack,
-            ca_cert: given.ca_cert.as_deref(),
+/// They stand in each of these documents by the same names.
+macro_rules! overrides {
+    ($($document:ty),*) => {$(
+        impl<'d> From<&'d $document> for Overrides<'d> {
+            fn from(given: &'d $document) -> Self {
+                Self {
+                    region: given.region.as_deref(),
+                    endpoint: given.endpoint.as_deref(),
+                    fips: given.fips,
+                    dual_stack: given.dual_stack,
+                    ca_cert: given.ca_cert.as_deref(),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl<'d> From<&'d GetSessionTokenDocument> for Overrides<'d> {
-    fn from(given: &'d GetSessionTokenDocument) -> Self {
-        Self {
-            region: given.region.as_deref(),
-            endpoint: given.endpoint.as_deref(),
-            fips: given.fips,
-            dual_stack: given.dual_stack,
-            ca_cert: given.ca_cert.as_deref(),
-        }
-    }
-}
-
-impl<'d> From<&'d WebIdentityDocument> for Overrides<'d> {
-    fn from(given: &'d WebIdentityDocument) -> Self {
-        Self {
-            region: given.region.as_deref(),
-            endpoint: given.endpoint.as_deref(),
-            fips: given.fips,
-            dual_stack: given.dual_stack,
-            ca_cert: given.ca_cert.as_deref(),
-        }
-    }
-}
+overrides!(HopDocument, GetSessionTokenDocument, WebIdentityDocument);
 
 /// What asks STS, and what to say where no region is there for it.
 struct Askers {

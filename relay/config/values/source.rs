@@ -2,9 +2,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
-
-use hyper::Uri;
 
 use super::{Region, is_near, within};
 use crate::arn::{AccountId, Partition};
@@ -26,64 +23,10 @@ fn as_v6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// Where a container credentials endpoint is: an absolute http or https URL, with a path and a
-/// query where it has them.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ContainerUri(Box<str>);
-text!(ContainerUri);
-
-impl ContainerUri {
-    /// Whether it is spoken to without TLS.
-    pub fn is_plain(&self) -> bool {
-        self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
-    }
-
-    /// Its host without brackets, and its port.
-    pub fn host_and_port(&self) -> (String, u16) {
-        // It was read once already, so the host is there.
-        let uri: Option<Uri> = self.0.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        let port = uri.as_ref().and_then(Uri::port_u16);
-        let port = port.unwrap_or(if self.is_plain() { 80 } else { 443 });
-        (host.trim_matches(['[', ']']).to_ascii_lowercase(), port)
-    }
-}
-
-impl FromStr for ContainerUri {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const RIGHT: &str =
-            "write https://<host>/<path>, or http://<address>/<path> on this machine";
-        let uri: Uri = text.parse().map_err(|_| format!("not a URL; {RIGHT}"))?;
-        let (Some(scheme @ ("http" | "https")), Some(authority)) =
-            (uri.scheme_str(), uri.authority())
-        else {
-            return Err(format!("neither an http nor an https URL; {RIGHT}"));
-        };
-        if authority.as_str().contains('@') || text.contains('#') {
-            return Err(format!("a user, a password or a fragment cannot stand in it; {RIGHT}"));
-        }
-        let host = authority.host().trim_matches(['[', ']']);
-        let rest = authority.as_str().strip_prefix(authority.host());
-        if host.is_empty() || (rest != Some("") && authority.port_u16().unwrap_or(0) == 0) {
-            return Err(format!("the host is empty or the port is not 1 to 65535; {RIGHT}"));
-        }
-        let local = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_local);
-        if scheme == "http" && !local {
-            return Err(format!(
-                "plain http on another machine, where anybody between could read the credentials; {RIGHT}"
-            ));
-        }
-        Ok(Self(text.into()))
-    }
-}
-
 /// An ARN of IAM Roles Anywhere, kept as it was written.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RolesAnywhereArn {
     text: Box<str>,
-    partition: Partition,
     region: Region,
 }
 
@@ -110,7 +53,7 @@ impl RolesAnywhereArn {
         if region.partition() != partition {
             return Err("its region is of another partition than it says itself".to_owned());
         }
-        Ok(Self { text: text.into(), partition, region })
+        Ok(Self { text: text.into(), region })
     }
 
     /// The ARN as it was written.
@@ -120,7 +63,7 @@ impl RolesAnywhereArn {
 
     /// Its partition.
     pub fn partition(&self) -> Partition {
-        self.partition
+        self.region.partition()
     }
 
     /// Its region.

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hyper::Uri;
-
-use super::{http_url, is_private, within};
+use super::url::{host_and_port, http_url, is_plain, is_private};
+use super::within;
 
 /// Where a Vault is: an absolute http or https URL, with a path where a proxy puts Vault below one.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -15,7 +14,7 @@ text!(VaultAddress);
 impl VaultAddress {
     /// Whether it is spoken to without TLS.
     pub fn is_plain(&self) -> bool {
-        self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
+        is_plain(&self.0)
     }
 
     /// Whether what is sent stays unread on its way.
@@ -25,10 +24,7 @@ impl VaultAddress {
 
     /// Its host, in lower case and without brackets.
     pub fn host(&self) -> String {
-        // It was read once already, so the host is there.
-        let uri: Option<Uri> = self.0.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        host.trim_matches(['[', ']']).to_ascii_lowercase()
+        host_and_port(&self.0).0
     }
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::RETRY_AFTER;
 use hyper::{HeaderMap, Response};
 use serde::Deserialize;
 
 use super::fail;
 use crate::credential::scrub;
 use crate::failure::{Cause, Failure};
+use crate::sources::headers::retry_after;
 use crate::transport::SendError;
 
 /// An error's body; each of AWS's front ends writes it in its own way.
@@ -151,10 +151,6 @@ fn code(headers: &HeaderMap, body: &Body) -> Option<String> {
     let code = header.or(body.kind.as_deref())?;
     let code = code.split(':').next()?.rsplit('#').next()?.trim();
     (!code.is_empty()).then(|| code.to_owned())
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// No whole answer came.

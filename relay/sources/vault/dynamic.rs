@@ -253,10 +253,7 @@ impl Dynamic {
         let kind = type_of(&keys);
         (self.seen, self.refused) = (DeclaredType::Said(kind), None);
         let life = self.life(&keys, lease_duration);
-        let session = match keys.session_token.filter(|token| !token.is_empty()) {
-            Some(token) => Session::Token(token),
-            None => Session::None,
-        };
+        let session = Session::of(keys.session_token);
         let mut credential = Credential {
             access_key_id,
             secret_access_key: keys.secret_key,

@@ -11,10 +11,9 @@ use hyper::Uri;
 use vaultrs::api::auth::aws::requests::IamLoginRequest;
 
 use super::super::errors::fail;
-use crate::arn::Partition;
 use crate::clock::Timestamp;
 use crate::config::values::{Region, UpstreamUrl};
-use crate::credential::{Credential, Session};
+use crate::credential::Credential;
 use crate::failure::{Cause, Failure};
 
 const BODY: &str = "Action=GetCallerIdentity&Version=2011-06-15";
@@ -32,10 +31,7 @@ impl Target<'_> {
         let region = self.region.as_str();
         match (self.endpoint, self.region.partition()) {
             (Some(endpoint), _) => format!("{}/", endpoint.as_str().trim_end_matches('/')),
-            (None, Partition::AwsCn) => format!("https://sts.{region}.amazonaws.com.cn/"),
-            (None, Partition::Aws | Partition::AwsUsGov) => {
-                format!("https://sts.{region}.amazonaws.com/")
-            }
+            (None, partition) => format!("https://sts.{region}.{}/", partition.domain()),
         }
     }
 }
@@ -83,10 +79,7 @@ fn signed(
     if let Some(server_id) = target.server_id {
         headers.push(("X-Vault-AWS-IAM-Server-ID".to_owned(), server_id.to_owned()));
     }
-    let token = match &credential.session {
-        Session::Token(token) => Some(token.expose().to_owned()),
-        Session::None => None,
-    };
+    let token = credential.session.token().map(|token| token.expose().to_owned());
     let identity = Credentials::new(
         credential.access_key_id.as_str(),
         credential.secret_access_key.expose(),
