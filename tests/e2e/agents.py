@@ -9,14 +9,12 @@ import contextlib
 import datetime
 import http.server
 import json
-import subprocess
 import threading
 import time
 import uuid
 
-import toolchain
-from harness import Relay, spawn, wait_for
-from moto_server import policy, role, trust
+from harness import Relay, wait_for
+from moto_server import role, trust
 
 ENDED = "2001-01-01T00:00:00Z"
 NODE_ROLE = "node-role"
@@ -247,19 +245,6 @@ def relay_at(binary, folder, aws, profiles, secrets=(), **variables):
     assert relay.leaks() == []
 
 
-def called_as(relay, profile, folder):
-    """Who a boto3 program is that has nothing but the relay."""
-
-    home = folder / f"home-{profile}"
-    home.mkdir()
-    command, more = toolchain.client_commands()["boto3"]
-    given = relay.client_environment(profile, home, f"e2e-{profile}", CLIENT_KEYS="1", **more)
-    client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = client.communicate(timeout=60)
-    assert client.returncode == 0, errors
-    return output.split()[-1]
-
-
 def served(relay, profile, seconds=30):
     """The document that a profile serves, as soon as it does."""
 
@@ -270,15 +255,25 @@ def served(relay, profile, seconds=30):
     return wait_for(look, lambda: f"{profile} is served\n{relay.log()[-4000:]}", seconds)
 
 
+def next_key_of(relay, profile, first):
+    """Waits for other keys than the first, and gives the key and every status that was answered till then."""
+
+    statuses = set()
+
+    def look():
+        status, _, body = relay.ask_for(profile)
+        statuses.add(status)
+        key = json.loads(body)["AccessKeyId"] if status == 200 else first
+        return key != first and key
+
+    return wait_for(look, lambda: f"new keys are served\n{relay.log()[-4000:]}"), statuses
+
+
 def troubles(relay, profiles):
     """What `status` says of profiles that fail, once each has."""
 
     def look():
-        process = relay.command("status", "--json")
-        output, errors = process.communicate(timeout=20)
-        assert output, errors
-        relay.heard += [output, errors]
-        found = {entry["name"]: entry.get("trouble") for entry in json.loads(output)["profiles"]}
+        found = {name: entry.get("trouble") for name, entry in relay.statuses().items()}
         return all(found[name] for name in profiles) and found
 
     return wait_for(look, lambda: f"each of {profiles} fails\n{relay.log()[-4000:]}")
@@ -287,8 +282,7 @@ def troubles(relay, profiles):
 def checked(relay):
     """What `check --connect` says of each profile: its line and those below it."""
 
-    output, errors = relay.command("check", "--connect").communicate(timeout=120)
-    relay.heard += [output, errors]
+    output = relay.said("check", "--connect")
     said = {}
     name = None
     for line in output.partition("the configuration is right\n")[2].splitlines():

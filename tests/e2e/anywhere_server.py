@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import http.server
 import json
-import ssl
 import threading
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from moto_server import role, trust, user
+from servers import Listening
 
 REGION = "us-east-1"
 SKEW = 300  # seconds that a signature's time may be off
@@ -157,29 +157,12 @@ class Anywhere:
             def log_message(self, *_):
                 pass
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            # A client that has given up, or does not trust the certificate, is what is wanted.
-            def handle_error(self, *_):
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        scheme = "http"
-        if tls:
-            scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.certificate, tls.key)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._listening = Listening(Handler, tls)
+        self.endpoint = self._listening.address
 
     def stop(self):
         self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._listening.stop()
 
     # What is set up on AWS's side
 

@@ -281,6 +281,35 @@ class Relay:
             stderr=subprocess.PIPE,
         )
 
+    def said(self, *arguments, exit_code=None):
+        """What a command prints to its standard output; it must end with the exit code, where one is given."""
+
+        process = self.command(*arguments)
+        output, errors = process.communicate(timeout=120)
+        self.heard += [output, errors]
+        assert exit_code in (None, process.returncode), output + errors
+        return output
+
+    def statuses(self):
+        """What `status` says of each profile."""
+
+        return {entry["name"]: entry for entry in json.loads(self.said("status", "--json", exit_code=0))["profiles"]}
+
+    def status(self, profile):
+        return self.statuses()[profile]
+
+    def called_as(self, profile, folder):
+        """Who a boto3 program is that has nothing but the relay."""
+
+        home = folder / f"home-{profile}"
+        home.mkdir()
+        command, more = toolchain.client_commands()["boto3"]
+        given = self.client_environment(profile, home, f"e2e-{profile}", CLIENT_KEYS="1", **more)
+        client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        output, errors = client.communicate(timeout=60)
+        assert client.returncode == 0, errors + self.log()[-4000:]
+        return output.split()[-1]
+
     def client_environment(self, profile, home, application, **more):
         """What an application in the pod is given, and nothing else."""
 

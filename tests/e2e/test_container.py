@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from agents import Ecs, PodIdentity, World, called_as, checked, relay_at, served, troubles
-from harness import environment, spawn, wait_for
+from agents import Ecs, PodIdentity, World, checked, next_key_of, relay_at, served, troubles
+from harness import environment, spawn
 from identities import Issuer
 
 AUDIENCE = "pods.eks.amazonaws.com"
@@ -45,8 +45,8 @@ def test_pod_identity_serves_a_pod_and_is_the_base_of_a_chain(binary, world, jwt
             assert document["AccessKeyId"] == agent.document["AccessKeyId"]
             assert document["Expiration"] == agent.document["Expiration"]
             assert document["AccountId"] == world.aws.spoke_account
-            assert called_as(relay, "direct", tmp_path).startswith(identity(world, "pod"))
-            assert called_as(relay, "hopped", tmp_path).startswith(identity(world, "target"))
+            assert relay.called_as("direct", tmp_path).startswith(identity(world, "pod"))
+            assert relay.called_as("hopped", tmp_path).startswith(identity(world, "target"))
             said, _ = checked(relay)
             assert identity(world, "pod") in said["direct"]
             assert identity(world, "target") in said["hopped"]
@@ -66,16 +66,9 @@ def test_what_the_agent_renews_is_served_with_the_token_that_is_then_in_the_file
             renewed = Issuer().service_account("shop", "renewed", audience=AUDIENCE)
             relay.known_secrets.append(renewed)
             jwt_file.write_text(renewed + "\n")
-            statuses = set()
-
-            def next_key():
-                status, _, body = relay.ask_for("pod")
-                statuses.add(status)
-                return status == 200 and json.loads(body)["AccessKeyId"] != first
-
-            wait_for(next_key, lambda: f"the agent's new keys are served\n{relay.log()[-4000:]}", 30)
+            key, statuses = next_key_of(relay, "pod", first)
             assert statuses == {200}
-            assert json.loads(relay.ask_for("pod")[2])["AccessKeyId"] == agent.document["AccessKeyId"]
+            assert key == agent.document["AccessKeyId"]
 
 
 def test_ecs_and_its_relatives_by_the_standard_variables(binary, world, tmp_path):
@@ -93,7 +86,7 @@ def test_ecs_and_its_relatives_by_the_standard_variables(binary, world, tmp_path
         profiles = {"task": {"source": {"container": {}}}, "other": profile(agent, path="/v2/credentials/other")}
         with relay_at(binary, tmp_path / "relay", world.aws, profiles, [token], **variables) as relay:
             assert served(relay, "task")["RoleArn"] == world.pod
-            assert called_as(relay, "task", tmp_path).startswith(identity(world, "pod"))
+            assert relay.called_as("task", tmp_path).startswith(identity(world, "pod"))
             # A URL of the operator's own is not shown the platform's token.
             assert "HTTP 401" in troubles(relay, ["other"])["other"]["reason"]
 

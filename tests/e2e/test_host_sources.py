@@ -4,28 +4,13 @@ import hashlib
 import http.server
 import json
 import os
-import subprocess
 import threading
 import time
 
 import pytest
-import toolchain
-from harness import spawn, two_hops, wait_for
+from harness import two_hops, wait_for
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-
-
-def boto3(relay, profile, tmp_path, application):
-    """What a client of the profile finds out of who it is."""
-
-    home = tmp_path / f"home-{profile}"
-    home.mkdir()
-    command, more = toolchain.client_commands()["boto3"]
-    given = relay.client_environment(profile, home, application, **{**more, "CLIENT_KEYS": "1"})
-    client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = client.communicate(timeout=60)
-    assert client.returncode == 0, errors + relay.log()[-4000:]
-    return output
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +77,8 @@ def test_each_kind_of_base_signs_calls_with_and_without_a_chain(module_aws, star
     }
     relay = start_relay(aws, **profiles).ready()
     for name in profiles:
-        assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in boto3(relay, name, tmp_path, f"e2e-{name}")
-    process = relay.command("check", "--connect")
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, output + errors
-    relay.heard += [output, errors]
+        assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in relay.called_as(name, tmp_path)
+    relay.said("check", "--connect", exit_code=0)
 
 
 class Portal(http.server.BaseHTTPRequestHandler):
@@ -147,10 +129,7 @@ def test_sso_serves_once_somebody_has_logged_in(module_aws, start_relay, portal,
     relay = start_relay(aws, sso={"source": {"profile": {"name": "sso", "config_file": str(config)}}})
     relay.known_secrets.append(portal.login)
     wait_for(lambda: "message" in json.loads(relay.ask_for("sso")[2]), "it is refused")
-    process = relay.command("check", "--connect")
-    output, errors = process.communicate(timeout=60)
-    relay.heard += [output, errors]
-    assert "aws sso login" in output, output + errors
+    assert "aws sso login" in relay.said("check", "--connect")
 
     cache = relay.folder / "home" / ".aws" / "sso" / "cache"
     cache.mkdir(parents=True)
@@ -166,7 +145,7 @@ def test_sso_serves_once_somebody_has_logged_in(module_aws, start_relay, portal,
     given = relay.command("rotate", "sso")
     said = given.communicate(timeout=60)
     assert given.returncode == 0, said
-    assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in boto3(relay, "sso", tmp_path, "e2e-sso")
+    assert f"arn:aws:sts::{aws.spoke_account}:assumed-role/spoke/" in relay.called_as("sso", tmp_path)
 
 
 def shell(script, **more):
@@ -205,10 +184,7 @@ def test_what_is_wrong_with_each_is_told_and_keeps_no_other_from_its_credentials
             return words in json.loads(body)["message"]
 
         wait_for(told, lambda: f"{name}: {words}\n{relay.log()[-3000:]}")
-    process = relay.command("check", "--connect")
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    relay.heard += [output, errors]
+    output = relay.said("check", "--connect", exit_code=1)
     for name, (_, words) in broken.items():
         said = next(line for line in output.splitlines() if line.startswith(f"{name}: FAILED"))
         assert words in said, output

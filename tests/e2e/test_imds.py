@@ -1,10 +1,8 @@
 """Pods whose permissions are those of the node, from EC2's metadata service, through the relay."""
 
-import json
-
 import pytest
 
-from agents import NODE_ROLE, Metadata, World, called_as, checked, relay_at, served, troubles
+from agents import NODE_ROLE, Metadata, World, checked, next_key_of, relay_at, served, troubles
 from harness import wait_for
 
 
@@ -29,8 +27,8 @@ def test_the_node_serves_a_pod_and_is_the_base_of_a_chain(binary, world, tmp_pat
             document = served(relay, "direct")
             assert document["AccessKeyId"] == service.document["AccessKeyId"]
             assert document["Expiration"] == service.document["Expiration"]
-            assert called_as(relay, "direct", tmp_path).startswith(identity(world, "pod"))
-            assert called_as(relay, "hopped", tmp_path).startswith(identity(world, "target"))
+            assert relay.called_as("direct", tmp_path).startswith(identity(world, "pod"))
+            assert relay.called_as("hopped", tmp_path).startswith(identity(world, "target"))
             said, _ = checked(relay)
             assert identity(world, "pod") in said["direct"]
             assert identity(world, "target") in said["hopped"]
@@ -49,14 +47,7 @@ def test_the_service_renews_and_its_tokens_die(binary, world, tmp_path):
             # The instance was stopped and started: no token of before is good.
             service.tokens.clear()
             service.renew()
-            statuses = set()
-
-            def next_key():
-                status, _, body = relay.ask_for("node")
-                statuses.add(status)
-                return status == 200 and json.loads(body)["AccessKeyId"] != first
-
-            wait_for(next_key, lambda: f"the new keys are served\n{relay.log()[-4000:]}", 30)
+            _, statuses = next_key_of(relay, "node", first)
             assert statuses == {200}
             assert len(service.puts()) == 2
             relay.known_secrets += service.tokens

@@ -1,14 +1,12 @@
 """IAM Roles Anywhere as a source: a certificate becomes a role's session, through the relay, to boto3."""
 
 import json
-import subprocess
 
 import pytest
 
 import identities
-import toolchain
 from anywhere_server import Anywhere, Authority, secret_lines, write
-from harness import SESSION_SECONDS, Relay, TestAws, spawn, wait_for
+from harness import SESSION_SECONDS, Relay, TestAws, wait_for
 from moto_server import role, trust
 
 
@@ -89,19 +87,6 @@ def quick_world(binary, tmp_path):
     aws.stop()
 
 
-def status(relay, profile):
-    output, errors = relay.command("status", "--json").communicate(timeout=30)
-    relay.heard += [output, errors]
-    (found,) = [entry for entry in json.loads(output)["profiles"] if entry["name"] == profile]
-    return found
-
-
-def check(relay):
-    output, errors = relay.command("check", "--connect").communicate(timeout=90)
-    relay.heard += [output, errors]
-    return output
-
-
 def told(output, profile):
     """What `check --connect` says of one profile: its lines, the first without the profile's name."""
 
@@ -114,19 +99,6 @@ def told(output, profile):
             break
         found.append(line.strip())
     return found
-
-
-def identity_by_boto3(relay, profile, folder):
-    """Who an application in the pod is, by boto3 and the relay's endpoint alone."""
-
-    home = folder / f"home-{profile}"
-    home.mkdir()
-    command, more = toolchain.client_commands()["boto3"]
-    given = relay.client_environment(profile, home, f"e2e-{profile}", CLIENT_KEYS="1", **more)
-    client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = client.communicate(timeout=60)
-    assert client.returncode == 0, errors
-    return output.split()[-1]
 
 
 def test_each_kind_of_key_with_and_without_a_chain_and_a_hop(world, tmp_path):
@@ -148,11 +120,11 @@ def test_each_kind_of_key_with_and_without_a_chain_and_a_hop(world, tmp_path):
     wanted["hop"] = ":assumed-role/beyond/beyond-hop"
     relay = world.start(profiles).ready()
     for name, arn in wanted.items():
-        assert arn in identity_by_boto3(relay, name, tmp_path), name
+        assert arn in relay.called_as(name, tmp_path), name
     (asked,) = world.asked("hop")
     assert asked["asked"]["roleSessionName"] == "pod-hop"
-    assert status(relay, "rsa8")["origin"] == f"roles_anywhere {world.service.role_arn}"
-    output = check(relay)
+    assert relay.status("rsa8")["origin"] == f"roles_anywhere {world.service.role_arn}"
+    output = relay.said("check", "--connect")
     for name, arn in wanted.items():
         assert arn in told(output, name)[0]
     _, _, metrics = relay.ask_admin("/metrics")
@@ -169,7 +141,7 @@ def test_over_tls_with_a_ca_of_its_own(binary, calm_aws, tmp_path):
             "unknown": {"source": world.source("unknown", identity)},
         }
         relay = world.start(profiles)
-        output = check(relay)
+        output = relay.said("check", "--connect")
         assert ":assumed-role/certified/" in told(output, "right")[0]
         failed, layer, fix = told(output, "unknown")
         assert failed.startswith("FAILED at source roles_anywhere: Roles Anywhere at https://127.0.0.1:")
@@ -192,12 +164,12 @@ def test_a_renewed_certificate_is_used_at_the_next_rotation(quick_world):
     before = key.read_text()
     world.write("app", new)
     key.write_text(before)
-    trouble = wait_for(lambda: status(relay, "app")["trouble"], "the mismatch is told")
+    trouble = wait_for(lambda: relay.status("app")["trouble"], "the mismatch is told")
     assert trouble["cause"] == "transient" and "not the key of the first certificate" in trouble["reason"]
     assert relay.ask_for("app")[0] == 200
     world.write("app", new)
     wait_for(lambda: serials()[-1] == new.certificate.serial_number, "the new certificate is shown")
-    wait_for(lambda: status(relay, "app")["trouble"] is None, "nothing is wrong any more")
+    wait_for(lambda: relay.status("app")["trouble"] is None, "nothing is wrong any more")
     assert relay.ask_for("app")[0] == 200
 
 
@@ -221,7 +193,7 @@ def test_throttled_and_refused_then_served_again(quick_world):
     slow = json.dumps({"message": "Rate exceeded"}).encode()
     kind = {"x-amzn-ErrorType": "ThrottlingException", "Retry-After": "1"}
     profile.fault = lambda: (429, kind, slow)
-    trouble = wait_for(lambda: status(relay, "app")["trouble"], "it is throttled")
+    trouble = wait_for(lambda: relay.status("app")["trouble"], "it is throttled")
     assert trouble["cause"] == "throttled" and "Rate exceeded" in trouble["reason"]
     assert wait_for(lambda: (found := relay.ask_for("app")[0]) != 200 and found, "nothing is served any more") == 503
     profile.fault = None
@@ -334,7 +306,7 @@ def broken_sources(world):
 def test_what_is_broken_is_explained(world):
     sources = broken_sources(world)
     relay = world.start({name: {"source": source} for name, source in sources.items()})
-    output = check(relay)
+    output = relay.said("check", "--connect")
     for name, (words, layer, fix) in BROKEN.items():
         lines = told(output, name)
         assert lines[0].startswith("FAILED at source roles_anywhere: ") and words in lines[0], (name, lines)
@@ -342,10 +314,10 @@ def test_what_is_broken_is_explained(world):
         assert lines[2].startswith("fix: ") and fix in lines[2], (name, lines)
     # The relay itself says the same, and serves nothing.
     for name in ("wrong-ca", "expired", "past", "no-key"):
-        trouble = wait_for(lambda: status(relay, name)["trouble"], f"{name} is told")
+        trouble = wait_for(lambda: relay.status(name)["trouble"], f"{name} is told")
         assert BROKEN[name][0] in trouble["reason"]
         assert relay.ask_for(name)[0] in (403, 503)
-    causes = {name: status(relay, name)["trouble"]["cause"] for name in sources if name != "hangs"}
+    causes = {name: relay.status(name)["trouble"]["cause"] for name in sources if name != "hangs"}
     assert causes["wrong-ca"] == causes["disabled"] == "denied"
     assert causes["expired"] == causes["not-yet"] == "stale_caller"
     assert causes["no-profile"] == causes["encrypted-key"] == causes["p384"] == "misconfigured"

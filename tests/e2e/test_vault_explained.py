@@ -9,9 +9,7 @@ import http.server
 import json
 import os
 import re
-import ssl
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ import pytest
 from harness import environment
 from identities import Authority, Issuer, TokenReviews
 from moto_server import policy, role, trust, user
+from servers import Listening
 from vault_world import VaultWorld
 
 GOLDEN = Path(__file__).resolve().parent / "vault_failures.txt"
@@ -60,7 +59,7 @@ def golden():
     return {block.partition(":")[0]: block + "\n" for block in blocks if block}
 
 
-class Answering:
+class Answering(Listening):
     """A server on a port of its own; `answer(path, body)` gives (status, type, text)."""
 
     def __init__(self, answer, tls=None, client_authority=None):
@@ -77,29 +76,7 @@ class Answering:
             def log_message(self, *_):
                 pass
 
-        class Server(http.server.ThreadingHTTPServer):
-            # A handshake that fails is what is wanted.
-            def handle_error(self, *_):
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        scheme = "http"
-        if tls:
-            scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.certificate, tls.key)
-            if client_authority:
-                context.verify_mode = ssl.CERT_REQUIRED
-                context.load_verify_locations(client_authority)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self.address = f"{scheme}://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, tls, client_authority)
 
 
 def aws_that_refuses(path, body):

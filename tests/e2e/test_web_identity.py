@@ -68,17 +68,6 @@ def hub(aws):
     return two_hops(aws, aws.spoke_role_arn, aws.external_id)[:1]
 
 
-def said(relay, *arguments):
-    output, errors = relay.command(*arguments).communicate(timeout=120)
-    relay.heard += [output, errors]
-    return output
-
-
-def status(relay, profile):
-    (found,) = [entry for entry in json.loads(said(relay, "status", "--json"))["profiles"] if entry["name"] == profile]
-    return found
-
-
 def test_boto3_calls_as_the_role_with_one_hop_and_across_accounts(pod, module_aws):
     aws = module_aws
     file = pod.file(pod.jwt() + "\n")
@@ -96,7 +85,7 @@ def test_boto3_calls_as_the_role_with_one_hop_and_across_accounts(pod, module_aw
     }.items():
         found = container_client(relay, profile, f"irsa-{profile}").get_caller_identity()["Arn"]
         assert found.startswith(identity), found
-        assert identity in said(relay, "check", "--connect")
+        assert identity in relay.said("check", "--connect")
         document = served(relay, profile)
         assert document["AccountId"] == found.split(":")[4]
     asked = aws.journal("issued", role_arn=aws.irsa_role_arn)
@@ -138,7 +127,7 @@ def test_a_token_that_is_replaced_under_the_relay(binary, tmp_path, aws):
     wait_for(lambda: keys() - first, "a rotation with the next token")
 
     pod.file(pod.jwt(seconds=-30))
-    trouble = wait_for(lambda: status(relay, "payments")["trouble"], "the token's end is noticed")
+    trouble = wait_for(lambda: relay.status("payments")["trouble"], "the token's end is noticed")
     assert trouble["cause"] == "stale_caller", trouble
     assert "ExpiredTokenException" in trouble["reason"] and oidc.SUBJECT in trouble["reason"]
     code, _, body = wait_for(
@@ -201,12 +190,12 @@ def test_what_is_broken_is_told_with_what_would_be_right(pod, module_aws):
     }
     relay = pod.relay({"good": source(aws, good), **{name: case[0] for name, case in cases.items()}})
     wait_for(lambda: relay.ask_for("good")[0] == 200, "one that is right does not suffer")
-    told = blocks(said(relay, "check", "--connect"))
+    told = blocks(relay.said("check", "--connect"))
     for name, (_, code, layer, reason, fix) in cases.items():
         assert told[name].startswith(f"{name}: FAILED at source web_identity: "), told[name]
         assert reason in told[name] and fix in told[name], told[name]
         assert (f"layer: {layer}" in told[name]) == (layer is not None), told[name]
-        trouble = wait_for(lambda: status(relay, name)["trouble"], f"{name} is in trouble")
+        trouble = wait_for(lambda: relay.status(name)["trouble"], f"{name} is in trouble")
         assert reason in trouble["reason"], trouble
         answer, _, body = wait_for(
             lambda: (found := relay.ask_for(name))[0] == code and found, lambda: f"{name}: {relay.ask_for(name)}"

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 
-from harness import Relay, http_get, wait_for
+from harness import Relay, wait_for
 from moto_server import policy, role, trust
 
 PROFILES = ("user", "session")
@@ -175,12 +175,7 @@ class Scene:
     def status(self, profile):
         """What `credential-relay status` says of a profile."""
 
-        process = self.relay.command("status", "--json")
-        output, errors = process.communicate(timeout=20)
-        assert process.returncode == 0, errors
-        self.relay.heard.append(output)
-        (found,) = [entry for entry in json.loads(output)["profiles"] if entry["name"] == profile]
-        return found
+        return self.relay.status(profile)
 
     def until(self, look, what, seconds=30):
         return wait_for(look, lambda: f"{self.name}: {what}\n{self.warnings()}", seconds)
