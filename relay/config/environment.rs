@@ -33,6 +33,10 @@ const VAULT_MOUNT: &str = "CREDENTIAL_RELAY_VAULT_MOUNT";
 const VAULT_AUTH_ROLE: &str = "CREDENTIAL_RELAY_VAULT_AUTH_ROLE";
 const VAULT_TOKEN_FILE: &str = "CREDENTIAL_RELAY_VAULT_TOKEN_FILE";
 const VAULT_TTL: &str = "CREDENTIAL_RELAY_VAULT_TTL";
+/// The configuration's file.
+const FILE: &str = "CREDENTIAL_RELAY_CONFIG";
+/// The text of a file, for where a file would need a volume; the injector sets it.
+pub(super) const TEXT: &str = "CREDENTIAL_RELAY_CONFIG_TEXT";
 /// Says that the applications have ended before the relay does; a native sidecar's pod sets it.
 pub(super) const NATIVE_SIDECAR: &str = "CREDENTIAL_RELAY_NATIVE_SIDECAR";
 
@@ -56,10 +60,11 @@ pub const CONFIGURATION: [&str; 16] = [
     VAULT_TTL,
 ];
 
-/// The variables that are about the process: the file's path, logging, the client's cache, and when
-/// it ends.
-pub const PROCESS: [&str; 5] = [
-    "CREDENTIAL_RELAY_CONFIG",
+/// The variables that are about the process: the file's path or its text, logging, the client's
+/// cache, and when it ends.
+pub const PROCESS: [&str; 6] = [
+    FILE,
+    TEXT,
     "CREDENTIAL_RELAY_LOG",
     "CREDENTIAL_RELAY_LOG_FORMAT",
     "CREDENTIAL_RELAY_CACHE",

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use deserr::Deserr;
+
 use super::Config;
 use super::document::Document;
 use super::environment::{self, Environment, Origins};
@@ -13,7 +15,8 @@ use super::resolve::{self, Listening};
 /// The largest file that is read; a thousand profiles need a third of it.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// Reads and checks the configuration: the file, or without one the environment alone.
+/// Reads and checks the configuration: the file, or the text of one in
+/// `CREDENTIAL_RELAY_CONFIG_TEXT`, or without either the environment alone.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -35,14 +38,32 @@ fn load_where(
     environment: &Environment,
     listening: Listening,
 ) -> Result<Config, Mistakes> {
-    match file {
-        Some(path) => {
-            let text = read(path)
-                .map_err(|why| Mistakes::one(Place::File, format!("{}: {why}", path.display())))?;
-            of_text(&text, environment, listening)
+    match (file, environment.get(environment::TEXT)) {
+        (Some(_), Some(_)) => Err(Mistakes::one(
+            Place::variable(environment::TEXT),
+            "there is a file too (--config or CREDENTIAL_RELAY_CONFIG), and one of them would be ignored; keep one",
+        )),
+        (Some(path), None) => of_text(&text_of(path)?, environment, listening),
+        (None, Some(text)) => {
+            of_text(text, environment, listening).map_err(|mistakes| mistakes.moved(to_variable))
         }
-        None => of_environment(environment, listening),
+        (None, None) => of_environment(environment, listening),
     }
+}
+
+/// What is wrong with the text as a whole is wrong with the variable.
+fn to_variable(place: &mut Place) {
+    if *place == Place::File {
+        *place = Place::variable(environment::TEXT);
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn text_of(path: &Path) -> Result<String, Mistakes> {
+    read(path).map_err(|why| Mistakes::one(Place::File, format!("{}: {why}", path.display())))
 }
 
 /// Reads and checks the text of a file.
@@ -60,7 +81,8 @@ fn of_text(
 ) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
     environment::check_names(environment, true, &mut mistakes);
-    let document = match yaml(text).and_then(|value| document(value, &mut mistakes)) {
+    let document = yaml(text).and_then(|mut value| document(&mut value, &mut mistakes));
+    let document: Document = match document {
         Ok(document) => document,
         Err(more) => {
             mistakes.extend(more);
@@ -108,14 +130,21 @@ fn read(path: &Path) -> Result<String, String> {
     })
 }
 
-/// The document, without what is wrong with it, so that the rest of it can be checked too.
-fn document(mut value: serde_json::Value, found: &mut Mistakes) -> Result<Document, Mistakes> {
+/// The document, without what is wrong with it, so that the rest of it can be checked too. What is
+/// wrong is cut out of `value`.
+///
+/// # Errors
+/// What is wrong, where there is no rest.
+pub(super) fn document<T: Deserr<Mistakes>>(
+    value: &mut serde_json::Value,
+    found: &mut Mistakes,
+) -> Result<T, Mistakes> {
     let mistakes: Mistakes = match deserr::deserialize(value.clone()) {
         Ok(document) => return Ok(document),
         Err(mistakes) => mistakes,
     };
-    mistakes.cut_out_of(&mut value);
-    match deserr::deserialize::<_, _, Mistakes>(value) {
+    mistakes.cut_out_of(value);
+    match deserr::deserialize::<_, _, Mistakes>(value.clone()) {
         Ok(document) => {
             found.extend(mistakes);
             Ok(document)
@@ -125,7 +154,11 @@ fn document(mut value: serde_json::Value, found: &mut Mistakes) -> Result<Docume
     }
 }
 
-fn yaml(text: &str) -> Result<serde_json::Value, Mistakes> {
+/// The value of a YAML text.
+///
+/// # Errors
+/// That it is none, or empty.
+pub(super) fn yaml(text: &str) -> Result<serde_json::Value, Mistakes> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: 200_000,

@@ -219,6 +219,21 @@ impl Mistakes {
         self
     }
 
+    /// With each place as `to` says: the setting stands elsewhere in another document.
+    pub(super) fn moved(mut self, to: impl Fn(&mut Place)) -> Self {
+        for mistake in &mut self.0 {
+            to(&mut mistake.place);
+        }
+        self
+    }
+
+    /// Takes those out whose place is one of these.
+    pub(super) fn take(&mut self, is: impl Fn(&Place) -> bool) -> Self {
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|one| is(&one.place));
+        self.0 = left;
+        Self(taken)
+    }
+
     /// In the order of their places, each once.
     pub(super) fn in_order(mut self) -> Self {
         self.0.sort();
@@ -341,7 +356,7 @@ fn expectation<V: IntoValue>(actual: &Value<V>, accepted: &[ValueKind]) -> &'sta
 }
 
 /// What may be said of a text that was given.
-pub(super) fn shape(text: &str) -> String {
+pub(crate) fn shape(text: &str) -> String {
     match text.chars().count() {
         0 => "an empty text".to_owned(),
         1 => "a text of 1 character".to_owned(),
@@ -352,7 +367,7 @@ pub(super) fn shape(text: &str) -> String {
 /// A key or a name as it may be told: as it is while it looks like one. From 16 characters on,
 /// which is where access tokens start, it looks like one in a single case and with few digits. A
 /// secret of AWS is 40 characters or more, or has others than these.
-pub(super) fn told(key: &str) -> String {
+pub(crate) fn told(key: &str) -> String {
     let count = |is: fn(&u8) -> bool| key.bytes().filter(is).count();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     let mixed = count(u8::is_ascii_lowercase) > 0 && count(u8::is_ascii_uppercase) > 0;
@@ -365,7 +380,7 @@ pub(super) fn told(key: &str) -> String {
 }
 
 /// What to say of a name that is not among those known.
-pub(super) fn unknown(name: &str, known: &[&str]) -> String {
+pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
     let secret = SECRETS.iter().find(|(secret, _)| plain(secret) == plain(name));
     if let Some((_, file)) = secret.filter(|(_, file)| known.contains(file)) {
         return format!("a secret is never written here: put it into a file, and write {file}");
@@ -377,7 +392,7 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
 }
 
 /// Names in a row, and that they are.
-pub(super) fn one_of(known: &[&str]) -> String {
+pub(crate) fn one_of(known: &[&str]) -> String {
     match known {
         [] => "there is nothing to set".to_owned(),
         [one] => format!("{one} is"),

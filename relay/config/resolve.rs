@@ -20,7 +20,7 @@ use deserr::ValuePointerRef;
 
 use super::document::Document;
 use super::environment::{Environment, Origins};
-use super::mistakes::{Mistake, Mistakes, Place, one_of, shape};
+use super::mistakes::{Mistake, Mistakes, Place};
 use super::values::{self, ProfileName};
 use super::{Admin, Config, Endpoint, ImdsEmulation, Profile};
 
@@ -125,13 +125,7 @@ impl Resolver<'_> {
         place: impl Into<Place>,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        match read(text) {
-            Ok(value) => Some(value),
-            Err(why) => {
-                self.mistakes.add(place, format!("{}; {why}", shape(text)));
-                None
-            }
-        }
+        self.mistakes.read(text, place, read)
     }
 
     /// Reads the path of a file that the relay reads.
@@ -150,11 +144,7 @@ impl Resolver<'_> {
         what: &str,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let Some(text) = text else {
-            self.missing(at, &format!("missing; {what}"));
-            return None;
-        };
-        self.read(text, at, read)
+        self.mistakes.needed(text, at, what, read)
     }
 
     /// Reads the path of a file that must be there, as [`Self::file`] does.
@@ -176,23 +166,12 @@ impl Resolver<'_> {
         at: ValuePointerRef<'_>,
         choice: &str,
     ) -> Option<()> {
-        let there: Vec<&str> =
-            given.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
-        match there.as_slice() {
-            [_] => return Some(()),
-            [] => self.missing(at, &format!("nothing is chosen; {choice}")),
-            several => {
-                self.mistakes.add(at, format!("{} there together; keep one", one_of(several)));
-            }
-        }
-        None
+        self.mistakes.one_of(given, at, choice)
     }
 
     /// Notes that a setting is missing, unless it was there and wrong.
     fn missing(&mut self, at: ValuePointerRef<'_>, what: &str) {
-        if !self.mistakes.touch(at) {
-            self.mistakes.add(at, what);
-        }
+        self.mistakes.missing(at, what);
     }
 
     /// The items of a list, each with its number; an empty one is noted.
@@ -201,14 +180,7 @@ impl Resolver<'_> {
         list: Option<&'d Vec<Option<T>>>,
         at: ValuePointerRef<'_>,
     ) -> Vec<(usize, &'d T)> {
-        let mut items = Vec::new();
-        for (number, item) in list.into_iter().flatten().enumerate() {
-            match item {
-                Some(item) => items.push((number, item)),
-                None => self.missing(at.push_index(number), "nothing stands here; remove it"),
-            }
-        }
-        items
+        self.mistakes.items(list, at)
     }
 
     /// What the file gives, else the first of the variables that is set, where it is asked for.
