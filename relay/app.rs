@@ -5,6 +5,7 @@
 
 pub mod assemble;
 mod bases;
+pub mod injector;
 pub mod private;
 mod profiles;
 

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod exec;
 mod get;
+mod inject;
 mod serve;
 
 use std::ffi::OsString;
@@ -52,6 +53,8 @@ enum Command {
     Status(ask::Status),
     /// Ask the running relay's probe: exit code 0 if it says yes.
     Healthcheck(ask::Healthcheck),
+    /// Run the admission webhook that puts the relay into a cluster's pods.
+    Inject(inject::Inject),
     /// Run with an embedded upstream: no account and nothing installed.
     #[cfg(feature = "dev")]
     Dev(crate::dev::Dev),
@@ -186,6 +189,10 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
             Command::Serve(serve) => {
                 log.start();
                 serve.run(&environment).await
+            }
+            Command::Inject(inject) => {
+                log.start();
+                inject.run().await
             }
             Command::Check(check) => check.run(&environment).await,
             Command::Get(get) => get.run(&environment).await,

@@ -40,6 +40,8 @@ pub mod endpoint;
 
 pub mod admin;
 
+pub mod injector;
+
 pub mod app;
 pub mod cli;
 #[cfg(feature = "dev")]

@@ -64,6 +64,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
     ),
+    // Of the relay it knows the configuration alone.
+    ("injector", &["arn", "config", "listener"]),
     ("telemetry", &[]),
 ];
 
@@ -78,21 +80,34 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
-    // In dev for its base64 alone.
-    ("aws_smithy_types", &["sts", "chain", "sources", "dev"]),
+    // In dev and in the injector for its base64 alone.
+    ("aws_smithy_types", &["sts", "chain", "sources", "dev", "injector"]),
     ("aws_types", &["sources"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
     ("rustls", &["transport"]),
     ("hyper_rustls", &["transport"]),
     // In config for its URLs alone.
-    ("hyper", &["transport", "sources", "listener", "endpoint", "admin", "cli", "config", "dev"]),
-    ("tower", &["transport", "listener", "endpoint", "admin", "dev"]),
+    (
+        "hyper",
+        &[
+            "transport",
+            "sources",
+            "listener",
+            "endpoint",
+            "admin",
+            "injector",
+            "cli",
+            "config",
+            "dev",
+        ],
+    ),
+    ("tower", &["transport", "listener", "endpoint", "admin", "injector", "dev"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
-    ("prometheus_client", &["metrics", "listener"]),
+    ("prometheus_client", &["metrics", "listener", "injector"]),
     ("rustix", &["clock", "files", "sources", "credentials_file", "cli"]),
 ];
 

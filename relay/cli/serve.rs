@@ -50,11 +50,19 @@ impl Ends {
     }
 
     /// Runs until an end is wished for; a second wish ends the drain too.
-    pub(crate) async fn run(mut self, app: App, drain: Duration) -> Result<(), Failed> {
-        let second = async {
-            self.second.told().await;
-            self.second.told().await;
+    pub(crate) async fn run(self, app: App, drain: Duration) -> Result<(), Failed> {
+        let (first, second) = self.told();
+        app.run(first, second, drain).await.map_err(Failed::command)
+    }
+
+    /// Wait for the first wish, and for the second.
+    pub(super) fn told(self) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+        let Self { mut first, mut second } = self;
+        let first = async move { first.told().await };
+        let second = async move {
+            second.told().await;
+            second.told().await;
         };
-        app.run(self.first.told(), second, drain).await.map_err(Failed::command)
+        (first, second)
     }
 }

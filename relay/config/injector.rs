@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::load;
 use super::mistakes::Mistakes;
-pub use catalogue::{Catalogue, Composed, Inline, PodNames, Wanted};
+pub use catalogue::{Catalogue, Composed, Inline, PodNames, Wanted, short_of};
 pub use certificates::{Certificates, SelfManaged};
 pub use pattern::Pattern;
 

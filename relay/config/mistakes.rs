@@ -406,7 +406,7 @@ fn plain(name: &str) -> String {
 }
 
 /// The known name that was most likely meant.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = plain(name);
     let mut elsewhere = KNOWN_ELSEWHERE.iter().filter(|(other, _)| plain(other) == given);
     if let Some(near) = elsewhere.find_map(|(_, here)| known.iter().find(|known| *known == here)) {

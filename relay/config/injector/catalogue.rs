@@ -19,7 +19,7 @@ pub use check::PodNames;
 /// A variable's longest value is 128 KiB (Linux's MAX_ARG_STRLEN), its name included.
 const LONGEST_TEXT: usize = 120 * 1024;
 
-/// The names that inline profiles have: this one, and with a number.
+/// What the names of inline profiles start with.
 const INLINE: &str = "inline";
 
 /// What the sidecars are configured with.
@@ -42,6 +42,25 @@ pub enum Inline {
     VaultThenRole(VaultName, RoleArn),
     /// A role, assumed with what `inline.source` gives.
     Role(RoleArn),
+}
+
+impl Inline {
+    /// Its profile's name, which no profile of a catalogue has. The same is always called the same:
+    /// a pod that is looked at again must not change.
+    pub fn name(&self) -> Option<ProfileName> {
+        let (role, arn) = match self {
+            Self::Vault(role) => (role.as_str(), ""),
+            Self::VaultThenRole(role, arn) => (role.as_str(), arn.as_str()),
+            Self::Role(arn) => ("", arn.as_str()),
+        };
+        format!("{INLINE}-{}", short_of(&format!("{role} {arn}"))).parse().ok()
+    }
+}
+
+/// 16 hexadecimal digits that stand for a text (FNV-1a): for names, not for secrets.
+pub fn short_of(text: &str) -> String {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
 }
 
 /// One profile of a pod's configuration.
@@ -90,12 +109,6 @@ impl Catalogue {
     /// Where the kubelet asks the relay.
     pub fn admin_port(&self) -> u16 {
         self.admin_port
-    }
-
-    /// The name of the inline profile with this number.
-    pub fn inline_name(number: usize) -> Option<ProfileName> {
-        let text = if number == 0 { INLINE.to_owned() } else { format!("{INLINE}-{number}") };
-        text.parse().ok()
     }
 
     /// Puts a pod's configuration together, and checks it as the pod's sidecar will.

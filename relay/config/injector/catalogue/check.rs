@@ -21,7 +21,7 @@ use crate::config::resolve::{self, Listening};
 const ROOT: ValuePointerRef<'static> = ValuePointerRef::Origin;
 
 /// The profile as which inline roles of Vault's are checked.
-const INLINE_VAULT: &str = "inline-1";
+const INLINE_VAULT: &str = "inline-vault";
 
 /// What a pod is called, as far as templates name it.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +85,8 @@ pub(super) fn own_rules(document: &InjectorDocument, mistakes: &mut Mistakes) {
             let what = "no other container would see the file: remove it, or give the pod a ConfigMap with its whole configuration";
             mistakes.add(at.push_key("credentials_file"), what);
         }
-        let number = name.strip_prefix(INLINE).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
-        if number.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit())) {
+        let rest = name.strip_prefix(INLINE);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
             mistakes.add(at, "inline profiles are called so; choose another name");
         }
     }

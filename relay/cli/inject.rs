@@ -1,0 +1,56 @@
+//! `inject`: the admission webhook that puts the relay into pods.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::sync::watch;
+
+use super::serve::Ends;
+use super::{Failed, print};
+use crate::app::injector;
+use crate::config;
+use crate::injector::admin::Readiness;
+
+#[derive(Debug, Args)]
+pub(super) struct Inject {
+    /// The injector's configuration file.
+    #[arg(long, short, value_name = "FILE", required_unless_present = "schema")]
+    config: Option<PathBuf>,
+    /// How long to answer on after SIGTERM, in seconds, while the API server learns that this
+    /// replica is gone.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=3600))]
+    drain: u64,
+    /// Check the configuration and do nothing else.
+    #[arg(long)]
+    check: bool,
+    /// Print the JSON schema of the configuration file and do nothing else.
+    #[arg(long, conflicts_with_all = ["check", "config"])]
+    schema: bool,
+}
+
+impl Inject {
+    pub(super) async fn run(self) -> Result<(), Failed> {
+        let Some(file) = self.config else {
+            let schema = serde_json::to_string_pretty(&config::injector::schema());
+            return print(&format!("{}\n", schema.map_err(Failed::command)?));
+        };
+        let ends = Ends::listen()?;
+        let settings = config::injector::load(&file).map_err(Failed::Configuration)?;
+        if self.check {
+            for warning in &settings.warnings {
+                print(&format!("warning: {warning}\n"))?;
+            }
+            return print("the configuration is right\n");
+        }
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+        let app = injector::build(settings).map_err(|error| Failed::Start(error.to_string()))?;
+        let (_certificates, readiness) = watch::channel(Readiness::Ready);
+        let (first, second) = ends.told();
+        app.run(|plain| plain, readiness, first, second, Duration::from_secs(self.drain)).await;
+        Ok(())
+    }
+}

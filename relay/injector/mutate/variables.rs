@@ -1,0 +1,149 @@
+//! What an application finds in its environment: the way to the relay, and no other way past it
+//! (endpoint-contract section 1).
+
+use serde_json::{Value, json};
+
+use super::Denial;
+use super::plan::{Plan, Share};
+use super::volumes::ACCESS;
+use crate::injector::pod::name_of;
+use crate::injector::wishes::{CONFLICTS, Conflicts, annotation};
+
+/// What would give an application other credentials than the relay's: every SDK takes these before
+/// the container endpoint, or in its place.
+pub const LEADING_PAST: [&str; 16] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    // What the first version of the SDK for Java and of boto read.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    // Amazon Bedrock takes it before any credentials.
+    "AWS_BEARER_TOKEN_BEDROCK",
+];
+
+/// The hosts for which no proxy is asked, the relay's own.
+const OWN_HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// The variables that the container shall have.
+pub(super) fn wanted(plan: &Plan<'_>, share: &Share) -> [Value; 3] {
+    let endpoint = plan.settings.catalogue.endpoint();
+    let url = format!("http://{endpoint}/v1/credentials/{}", share.profile);
+    [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", format!("{ACCESS}/token")),
+        // A failure must not end in the node's role.
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ]
+    .map(|(name, value)| json!({ "name": name, "value": value }))
+}
+
+/// The environment of a container as it shall be. `more` says that some of it comes from a ConfigMap or
+/// a Secret as a whole, which nobody here can see.
+pub(super) fn set(
+    env: Vec<Value>,
+    more: bool,
+    share: &Share,
+    plan: &Plan<'_>,
+    denial: &mut Denial,
+) -> Vec<Value> {
+    let wanted = wanted(plan, share);
+    let collides = |variable: &Value| {
+        let name = name_of(variable).unwrap_or_default();
+        let other = wanted.iter().any(|one| name_of(one) == Some(name) && one != variable);
+        other || LEADING_PAST.contains(&name)
+    };
+    let (colliding, mut env): (Vec<_>, Vec<_>) = env.into_iter().partition(|one| collides(one));
+    if plan.conflicts == Conflicts::Refuse {
+        for name in colliding.iter().filter_map(name_of) {
+            let what = format!(
+                "the container {} has {name}, which leads past the relay (EKS sets such variables too, where the service account has a role): remove it, or annotate {}: replace",
+                share.container,
+                annotation(CONFLICTS)
+            );
+            denial.add("spec.containers", what);
+        }
+    }
+    for one in wanted {
+        if !env.contains(&one) {
+            env.push(one);
+        }
+    }
+    no_proxy(&mut env, more);
+    env
+}
+
+/// Sees to it that no proxy is asked for the relay: some SDKs send calls to the loopback address
+/// through one. Programs read one of both names, or one before the other, so where one alone is there the
+/// other says the same.
+fn no_proxy(env: &mut Vec<Value>, more: bool) {
+    let names = ["NO_PROXY", "no_proxy"];
+    for name in names {
+        merge(env, name);
+    }
+    let [upper, lower] = names.map(|name| value_of(env, name));
+    for (name, own, other) in [(names[0], &upper, &lower), (names[1], &lower, &upper)] {
+        if own.is_none() {
+            // What comes from a ConfigMap as a whole would be hidden by this variable.
+            let hidden = more.then(|| format!("$({name})"));
+            let list: Vec<String> = hidden.into_iter().chain(other.clone()).collect();
+            env.push(json!({ "name": name, "value": with_own(&list.join(",")) }));
+        }
+    }
+}
+
+/// The value that counts: the last.
+fn value_of(env: &[Value], name: &str) -> Option<String> {
+    let variable = env.iter().rfind(|one| name_of(one) == Some(name))?;
+    Some(variable.get("value").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+/// Adds the relay's hosts to a variable that is there. One whose value comes from elsewhere gets
+/// another name, under which it is a part of the new value.
+fn merge(env: &mut Vec<Value>, name: &str) {
+    let kept = format!("CREDENTIAL_RELAY_{name}");
+    let mut merged = Vec::with_capacity(env.len() + 1);
+    for mut variable in std::mem::take(env) {
+        if name_of(&variable) != Some(name) {
+            merged.push(variable);
+            continue;
+        }
+        let from = variable.get("valueFrom").is_some_and(|from| !from.is_null());
+        let value = variable.get("value").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if from {
+            variable["name"] = kept.clone().into();
+            merged.push(variable);
+            merged.push(json!({ "name": name, "value": with_own(&format!("$({kept})")) }));
+        } else {
+            let value = with_own(&value);
+            variable["value"] = value.into();
+            merged.push(variable);
+        }
+    }
+    *env = merged;
+}
+
+/// A list of hosts with the relay's own in it.
+fn with_own(given: &str) -> String {
+    let mut list = given.to_owned();
+    for own in OWN_HOSTS {
+        if list.trim() == "*" || list.split(',').any(|name| name.trim() == own) {
+            continue;
+        }
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(own);
+    }
+    list
+}

@@ -1,0 +1,233 @@
+//! What the injector makes of pods: each case is a pod, what is made of it, and, where it is refused,
+//! why.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use credential_relay::config::environment::Environment;
+use credential_relay::config::injector::{self, Injector};
+use credential_relay::config::load;
+use credential_relay::injector::{Outcome, mutate};
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/inject_cases")
+}
+
+fn read(name: &str) -> Option<String> {
+    fs::read_to_string(folder().join(name)).ok()
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+fn settings(case: &str) -> Injector {
+    let own = read(&format!("{case}.injector.yaml"));
+    let text = own.unwrap_or_else(|| read("injector.yaml").unwrap());
+    injector::parse(&text).unwrap_or_else(|mistakes| panic!("{case}: {mistakes}"))
+}
+
+/// Applies a JSON patch as the API server does.
+fn apply(mut document: Value, patch: &Value) -> Value {
+    for operation in patch.as_array().unwrap() {
+        let path = operation["path"].as_str().unwrap();
+        let (holder, last) = path.rsplit_once('/').unwrap();
+        let last = last.replace("~1", "/").replace("~0", "~");
+        let holder = document.pointer_mut(holder).unwrap_or_else(|| panic!("{operation}"));
+        let value = operation.get("value").cloned();
+        match (operation["op"].as_str().unwrap(), holder) {
+            ("add", Value::Array(list)) if last == "-" => list.push(value.unwrap()),
+            ("add", Value::Array(list)) => list.insert(last.parse().unwrap(), value.unwrap()),
+            ("add", Value::Object(map)) => {
+                map.insert(last, value.unwrap());
+            }
+            ("remove", Value::Array(list)) => {
+                list.remove(last.parse().unwrap());
+            }
+            ("remove", Value::Object(map)) => {
+                map.remove(&last).unwrap();
+            }
+            ("replace", Value::Array(list)) => {
+                list[last.parse::<usize>().unwrap()] = value.unwrap();
+            }
+            ("replace", Value::Object(map)) => {
+                map.insert(last, value.unwrap()).unwrap();
+            }
+            (op, _) => panic!("{op} at {path}"),
+        }
+    }
+    document
+}
+
+/// The pod after it was looked at, or why it was refused.
+fn admitted(pod: Value, settings: &Injector) -> Result<Value, String> {
+    let namespace = pod.pointer("/metadata/namespace").unwrap().as_str().unwrap();
+    match mutate(&pod, namespace, settings) {
+        Ok(Outcome::Injected(operations)) => {
+            Ok(apply(pod, &serde_json::to_value(operations).unwrap()))
+        }
+        Ok(Outcome::NotAsked | Outcome::Unchanged) => Ok(pod),
+        Err(denial) => Err(denial.to_string()),
+    }
+}
+
+/// A case: the pod, and what others do to it before it is looked at again.
+fn case(name: &str) -> Result<Value, String> {
+    let settings = settings(name);
+    let pod = yaml(&read(&format!("{name}.pod.yaml")).unwrap());
+    let pod = admitted(pod, &settings)?;
+    let Some(others) = read(&format!("{name}.then.yaml")) else { return Ok(pod) };
+    admitted(apply(pod, &yaml(&others)), &settings)
+}
+
+fn cases() -> BTreeSet<String> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = files.filter_map(|name| Some(name.to_str()?.strip_suffix(".pod.yaml")?.to_owned()));
+    names.collect()
+}
+
+/// With UPDATE_GOLDEN set what is expected is written anew.
+#[test]
+fn every_pod_becomes_what_is_expected() {
+    let cases = cases();
+    assert!(cases.len() >= 40, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for name in cases {
+        let (end, text) = match case(&name) {
+            Ok(pod) => ("json", format!("{}\n", serde_json::to_string_pretty(&pod).unwrap())),
+            Err(denial) => ("txt", format!("{denial}\n")),
+        };
+        let denied = end == "txt";
+        assert!(!denied || !text.contains("EXAMPLEKEY"), "{name}: {text}");
+        let golden = folder().join(format!("{name}.{end}"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            for end in ["json", "txt"] {
+                let _ = fs::remove_file(folder().join(format!("{name}.{end}")));
+            }
+            fs::write(&golden, &text).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn to_inject_twice_is_to_inject_once() {
+    for name in cases() {
+        let Ok(pod) = case(&name) else { continue };
+        let namespace = pod.pointer("/metadata/namespace").unwrap().as_str().unwrap();
+        let again = mutate(&pod, namespace, &settings(&name));
+        assert!(matches!(again, Ok(Outcome::Unchanged | Outcome::NotAsked)), "{name}: {again:#?}");
+    }
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    items(container, "env").iter().rfind(|one| one["name"] == name)?["value"].as_str()
+}
+
+/// What the kubelet makes of a value.
+fn expanded(text: &str) -> String {
+    text.replace("$$", "$")
+}
+
+/// Each container has its own token, which no other sees, and which is the one that the relay takes for
+/// the profile that the container's URL names.
+#[test]
+fn each_container_reaches_its_own_profile_and_no_other() {
+    let mut seen = 0;
+    for name in cases() {
+        let Ok(pod) = case(&name) else { continue };
+        let spec = &pod["spec"];
+        let all = items(spec, "initContainers").iter().chain(items(spec, "containers"));
+        let (relay, others): (Vec<_>, Vec<_>) =
+            all.partition(|container| container["name"] == "credential-relay");
+        let Some(relay) = relay.first() else { continue };
+        let Some(text) = variable(relay, "CREDENTIAL_RELAY_CONFIG_TEXT") else { continue };
+        let environment: Environment = items(relay, "env")
+            .iter()
+            .map(|one| (one["name"].as_str().unwrap(), one["value"].as_str().unwrap_or("some")))
+            .map(|(name, value)| (name.to_owned(), expanded(value)))
+            .collect();
+        // EKS's webhooks give these where they are counted on.
+        let eks = Environment::from_iter([
+            ("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/x"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials"),
+            ("POD_NAME", "a"),
+            ("POD_NAMESPACE", "b"),
+            ("POD_SERVICE_ACCOUNT", "c"),
+        ]);
+        let _ = load::load(None, &environment);
+        let config = load::parse(&expanded(text), &eks).unwrap();
+        for container in others {
+            let Some(url) = variable(container, "AWS_CONTAINER_CREDENTIALS_FULL_URI") else {
+                continue;
+            };
+            let start = format!("http://{}/v1/credentials/", config.endpoint.listen);
+            let profile = &config.profiles[url.strip_prefix(&start).unwrap()];
+            let volumes: Vec<_> = items(container, "volumeMounts")
+                .iter()
+                .filter(|mount| mount["name"].as_str().unwrap().starts_with("credential-relay-"))
+                .collect();
+            let [access] = volumes[..] else { panic!("{name}: {container}") };
+            assert_eq!(access["readOnly"], true);
+            let in_relay = items(relay, "volumeMounts");
+            let in_relay = in_relay.iter().find(|mount| mount["name"] == access["name"]).unwrap();
+            let token = format!("{}/token", in_relay["mountPath"].as_str().unwrap());
+            assert!(profile.access.files().any(|file| *file == Path::new(&token)), "{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 25, "{seen} containers");
+}
+
+/// What is sent may be anything: it is answered, and never by a panic.
+#[test]
+fn odd_pods_are_answered() {
+    let settings = settings("plain");
+    let pod = yaml(&read("plain.pod.yaml").unwrap());
+    let odd = [
+        Value::Null,
+        true.into(),
+        7.into(),
+        "text".into(),
+        Value::Array(vec![Value::Null, 5.into()]),
+        serde_json::json!({ "a": { "b": [] } }),
+    ];
+    let mut pointers = Vec::new();
+    walk(&pod, String::new(), &mut pointers);
+    for pointer in pointers {
+        for value in &odd {
+            let mut pod = pod.clone();
+            *pod.pointer_mut(&pointer).unwrap() = value.clone();
+            let _ = mutate(&pod, "payments", &settings);
+        }
+    }
+}
+
+fn walk(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                walk(value, format!("{at}/{name}"), found);
+            }
+        }
+        Value::Array(list) => {
+            for (number, value) in list.iter().enumerate() {
+                walk(value, format!("{at}/{number}"), found);
+            }
+        }
+        _ => {}
+    }
+    found.push(at);
+}
