@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod environment;
+pub mod injector;
 pub mod load;
 pub mod mistakes;
 mod resolve;

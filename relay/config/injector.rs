@@ -1,0 +1,3 @@
+//! The injector's configuration.
+
+pub mod certificates;

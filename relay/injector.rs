@@ -1,0 +1,3 @@
+//! The admission webhook that puts the relay into pods.
+
+pub mod certificates;
