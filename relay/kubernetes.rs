@@ -236,3 +236,5 @@ fn read<T: DeserializeOwned>(verb: Verb, object: &Object, answer: &[u8]) -> Resu
     })
 }
 
+#[cfg(test)]
+mod tests;

@@ -216,3 +216,5 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,5 @@ fn outside(span: Span, now: Timestamp) -> Option<String> {
     }
 }
 
+#[cfg(test)]
+mod tests;

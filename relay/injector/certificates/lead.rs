@@ -166,3 +166,60 @@ struct NewSpec<'a> {
     renew_time: String,
     lease_transitions: i32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(version: u32, holder: Option<&str>) -> Lease {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"resourceVersion": version.to_string()},
+            "spec": {"holderIdentity": holder, "leaseTransitions": 3},
+        }))
+        .unwrap()
+    }
+
+    fn at(secs: u64) -> Moment {
+        Moment { wall: Timestamp::from_secs(1_795_565_230), boot: Duration::from_secs(secs) }
+    }
+
+    #[test]
+    fn another_ones_lease_is_taken_once_it_did_not_change_for_its_duration() {
+        let mut candidate = Candidate::new("me".to_owned());
+        assert_eq!(candidate.claim(None, at(0)), Claim::Create);
+        for (secs, version, holder, expected) in [
+            (0, 1, None, Claim::Take),
+            (0, 2, Some(""), Claim::Take),
+            (0, 3, Some("other"), Claim::Wait),
+            (14, 3, Some("other"), Claim::Wait),
+            (15, 3, Some("other"), Claim::Take),
+            // It was renewed after all.
+            (16, 4, Some("other"), Claim::Wait),
+            (30, 4, Some("other"), Claim::Wait),
+            (31, 4, Some("other"), Claim::Take),
+            (32, 5, Some("me"), Claim::Ours),
+            (46, 5, Some("me"), Claim::Ours),
+            (47, 5, Some("me"), Claim::Take),
+        ] {
+            let claim = candidate.claim(Some(&lease(version, holder)), at(secs));
+            assert_eq!(claim, expected, "{secs} {version} {holder:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_carries_the_version_and_counts_new_holders() {
+        let candidate = Candidate::new("me".to_owned());
+        let patch = |holder| {
+            let lease = lease(7, holder);
+            serde_json::to_value(candidate.take(&lease, at(0).wall)).unwrap()
+        };
+        let taken = patch(Some("other"));
+        assert_eq!(taken["metadata"]["resourceVersion"], "7");
+        assert_eq!(taken["spec"]["holderIdentity"], "me");
+        assert_eq!(taken["spec"]["leaseTransitions"], 4);
+        assert_eq!(taken["spec"]["renewTime"], "2026-11-25T00:07:10.000000Z");
+        assert_eq!(patch(Some("me"))["spec"]["leaseTransitions"], 3);
+        let released = serde_json::to_value(release(&lease(7, Some("me")))).unwrap();
+        assert_eq!(released["spec"]["holderIdentity"], serde_json::Value::Null);
+    }
+}

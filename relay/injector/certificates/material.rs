@@ -286,3 +286,5 @@ fn is_of(leaf: &CertificateDer<'_>, span: Span, authority: &Trusted, wanted: &Wa
             })
 }
 
+#[cfg(test)]
+mod tests;

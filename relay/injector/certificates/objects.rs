@@ -247,3 +247,94 @@ struct WebhookPatch<'a> {
 struct BundlePatch {
     ca_bundle: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::decide::Edit;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn material() -> Material {
+        let wanted = Wanted::of("injector", "relay", std::time::Duration::from_secs(3600));
+        let mut material = Material::default();
+        let now = Timestamp::from_secs(1_795_565_230);
+        material.change(&[Edit::Authority, Edit::Issue], None, &wanted, now).unwrap();
+        material
+    }
+
+    fn webhooks(bundles: &[Option<&str>]) -> Webhooks {
+        let of = |bundle: &Option<&str>, service: &str| {
+            let bundle = bundle.map(base64::encode);
+            json!({"name": format!("{service}.io"), "clientConfig": {
+                "service": {"namespace": "relay", "name": service}, "caBundle": bundle}})
+        };
+        let mut all: Vec<Value> = bundles.iter().map(|bundle| of(bundle, "injector")).collect();
+        all.push(of(&Some("of another"), "other"));
+        all.push(json!({"name": "by.url", "clientConfig": {"url": "https://elsewhere"}}));
+        let whole = json!({"metadata": {"resourceVersion": "9"}, "webhooks": all});
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn the_bundle_is_what_all_webhooks_of_the_service_trust() {
+        let (first, second) = (material(), material());
+        let ids = |material: &Material| -> Vec<_> {
+            material.kept(false).authorities.iter().map(|each| each.id).collect()
+        };
+        let (one, other) = (first.bundle(), second.bundle());
+        let both = format!("{one}{other}");
+        let bundle = |bundles: &[Option<&str>]| webhooks(bundles).bundle("relay", "injector");
+        let of = |trusted: Vec<_>, clean| Bundle::Of { trusted, clean };
+        assert_eq!(bundle(&[]), Bundle::Nowhere);
+        assert_eq!(bundle(&[None]), of(Vec::new(), true));
+        assert_eq!(bundle(&[Some(&one)]), of(ids(&first), true));
+        assert_eq!(bundle(&[Some(&one), Some(&both)]), of(ids(&first), false));
+        assert_eq!(bundle(&[Some(&one), None]), of(Vec::new(), false));
+        let rubbish = one.replace('A', "!");
+        assert_eq!(bundle(&[Some(&rubbish)]), of(Vec::new(), false));
+    }
+
+    #[test]
+    fn a_patch_changes_the_webhooks_of_the_service_alone() {
+        let all = webhooks(&[None]);
+        let patch = serde_json::to_value(all.patch("relay", "injector", "pem")).unwrap();
+        let bundle = json!({"name": "injector.io", "clientConfig": {"caBundle": "cGVt"}});
+        assert_eq!(patch, json!({"metadata": {"resourceVersion": "9"}, "webhooks": [bundle]}));
+    }
+
+    fn secret(annotations: &Value) -> SecretObject {
+        let metadata = json!({"resourceVersion": "5", "annotations": annotations});
+        serde_json::from_value(json!({"metadata": metadata, "type": TYPE, "data": null})).unwrap()
+    }
+
+    #[test]
+    fn a_wish_for_a_new_ca_is_taken_off_with_the_ca_that_fulfils_it() {
+        let (asked, unasked) = (secret(&json!({ ROTATE: "now" })), secret(&Value::Null));
+        assert!(asked.rotation_asked() && !unasked.rotation_asked());
+        let material = material();
+        let annotations = |secret, made| {
+            let patch = serde_json::to_value(SecretPatch::of(secret, &material, made)).unwrap();
+            assert_eq!(patch["metadata"]["resourceVersion"], "5");
+            assert_eq!(patch["data"][PREVIOUS], Value::Null);
+            patch["metadata"].get("annotations").cloned()
+        };
+        assert_eq!(annotations(&asked, true), Some(json!({ ROTATE: null })));
+        assert_eq!(annotations(&asked, false), None);
+        assert_eq!(annotations(&unasked, true), None);
+    }
+
+    #[test]
+    fn a_new_secret_is_read_as_it_was_written() {
+        let written = serde_json::to_value(NewSecret::of("tls", &material())).unwrap();
+        assert!(written["data"].get(PREVIOUS).is_none());
+        let mut whole = written;
+        whole["metadata"]["resourceVersion"] = json!("1");
+        let read: SecretObject = serde_json::from_value(whole).unwrap();
+        let wanted = Wanted::of("injector", "relay", std::time::Duration::from_secs(3600));
+        let (material, wrong) = read.material(&wanted);
+        assert_eq!(wrong, [""; 0]);
+        assert!(material.serving().is_some() && material.kept(false).newest_signs);
+    }
+}

@@ -273,7 +273,6 @@ impl Model {
             self.replicas[looks].held = state.kept.serving;
         }
         match plan.write {
-            // Somebody resets the bundle now and then: that is healed, and breaks nothing further.
             Write::Nothing => self.now += self.random.i64(5..40 * HOUR),
             Write::Bundle => {
                 let ids = self.kept.authorities.iter().map(|each| each.id).collect();
