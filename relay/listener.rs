@@ -8,6 +8,7 @@
 //! atomic stores for it, and no timer and no clock.
 
 mod connections;
+pub mod tls;
 
 use std::fmt;
 use std::io;

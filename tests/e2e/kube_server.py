@@ -63,12 +63,12 @@ class Kube:
     def __exit__(self, *_):
         self.stop()
 
-    def call(self, method, path, body=None, token=None):
+    def call(self, method, path, body=None, token=None, kind="application/json"):
         """One request, of an administrator unless with another's token: gives the body, or raises Refused."""
 
         parts = urlsplit(self.address)
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30, context=self._trusted)
-        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": kind}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
