@@ -14,12 +14,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("credential", &["arn", "clock"]),
     ("failure", &[]),
     ("files", &[]),
+    ("kubernetes", &["config", "credential", "files", "transport"]),
     ("listener", &["shutdown"]),
     ("metrics", &["clock", "config", "failure"]),
     ("schedule", &["clock", "credential"]),
     ("shutdown", &[]),
     ("sts", &["clock", "config", "credential", "failure", "metrics", "transport"]),
     ("transport", &["config", "files"]),
+    ("x509", &["clock"]),
     (
         "sources",
         &[
@@ -32,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "sts",
             "transport",
+            "x509",
         ],
     ),
     (
@@ -64,6 +67,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
     ),
+    (
+        "injector",
+        &[
+            "clock",
+            "config",
+            "credential",
+            "files",
+            "kubernetes",
+            "listener",
+            "schedule",
+            "transport",
+            "x509",
+        ],
+    ),
     ("telemetry", &[]),
 ];
 
@@ -78,15 +95,30 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
-    // In dev for its base64 alone.
-    ("aws_smithy_types", &["sts", "chain", "sources", "dev"]),
+    // In dev, injector and x509 for its base64 alone.
+    ("aws_smithy_types", &["sts", "chain", "sources", "dev", "injector", "x509"]),
     ("aws_types", &["sources"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
-    ("rustls", &["transport"]),
+    ("rcgen", &["injector"]),
+    ("rustls", &["transport", "listener", "injector"]),
+    ("tokio_rustls", &["listener"]),
     ("hyper_rustls", &["transport"]),
     // In config for its URLs alone.
-    ("hyper", &["transport", "sources", "listener", "endpoint", "admin", "cli", "config", "dev"]),
+    (
+        "hyper",
+        &[
+            "transport",
+            "kubernetes",
+            "sources",
+            "listener",
+            "endpoint",
+            "admin",
+            "cli",
+            "config",
+            "dev",
+        ],
+    ),
     ("tower", &["transport", "listener", "endpoint", "admin", "dev"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),
