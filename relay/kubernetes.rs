@@ -217,14 +217,16 @@ impl Kubernetes {
         let path = self.token.clone();
         let unread = |why: String| format!("the token {}: {why}", self.token.display());
         let read = self.aside.run(move || files::read(&path, LARGEST_TOKEN)).await;
-        let bytes = read.flatten().map_err(|error| unread(format!("it cannot be read: {error}")))?;
+        let bytes =
+            read.flatten().map_err(|error| unread(format!("it cannot be read: {error}")))?;
         let text = str::from_utf8(&bytes).map_err(|_| unread("it is no text".to_owned()))?;
         Ok(Secret::new(text.trim().to_owned()))
     }
 }
 
 fn written(verb: Verb, object: &Object, body: &impl Serialize) -> Result<Bytes, Error> {
-    let unwritten = |_| Error::new(verb, object, Kind::Unsent("it could not be written".to_owned()));
+    let unwritten =
+        |_| Error::new(verb, object, Kind::Unsent("it could not be written".to_owned()));
     serde_json::to_vec(body).map(Bytes::from).map_err(unwritten)
 }
 

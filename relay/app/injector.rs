@@ -80,13 +80,9 @@ pub fn build(
         webhook: webhook.local_addr().unwrap_or(settings.listen),
         admin: admin.local_addr().unwrap_or(settings.admin),
     };
-    let certificates = Certificates::prepare(
-        &settings.certificates,
-        environment,
-        &Transports::default(),
-        clock,
-    )
-    .map_err(StartError::Certificates)?;
+    let certificates =
+        Certificates::prepare(&settings.certificates, environment, &Transports::default(), clock)
+            .map_err(StartError::Certificates)?;
     let webhook = Tls::new(webhook, certificates.current())
         .map_err(|error| StartError::Tls(error.to_string()))?;
     let (settings, metrics) = (Arc::new(settings), Metrics::default());

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use super::serve::Ends;
 use super::{Failed, print};
 use crate::app::injector;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::environment::Environment;
+use clap::Args;
 
 #[derive(Debug, Args)]
 pub(super) struct Inject {

@@ -77,11 +77,9 @@ impl fmt::Display for Error {
             Kind::Unreadable(place) => write!(f, "the answer cannot be read at {place}"),
             Kind::Missing => f.write_str("404: there is no such object"),
             Kind::Conflict => f.write_str("409: somebody else changed it first"),
-            Kind::Forbidden(said) => write!(
-                f,
-                "403: {said}; give the injector's service account {}",
-                object.rule(*verb)
-            ),
+            Kind::Forbidden(said) => {
+                write!(f, "403: {said}; give the injector's service account {}", object.rule(*verb))
+            }
             Kind::Refused(401, said) => write!(
                 f,
                 "401: {said}; the API server does not know the service account's token: was the service account deleted, or is the pod from another cluster?"

@@ -43,7 +43,8 @@ pub(crate) fn written(label: &str, der: &[u8]) -> Zeroizing<String> {
     let encoded = Zeroizing::new(base64::encode(der));
     let lines = encoded.len() / LINE + 4;
     // With room for all: what a growing text leaves behind would not be wiped.
-    let mut text = Zeroizing::new(String::with_capacity(encoded.len() + lines + 64 + 2 * label.len()));
+    let mut text =
+        Zeroizing::new(String::with_capacity(encoded.len() + lines + 64 + 2 * label.len()));
     text.extend([BEGIN, label, DASHES, "\n"]);
     let mut rest = encoded.as_str();
     while !rest.is_empty() {

@@ -168,8 +168,8 @@ pub(super) fn decide(state: &State) -> Plan {
         _ if state.held.is_some() => (Serve::Held, state.held),
         _ => (Serve::Nothing, None),
     };
-    let trusted = served
-        .is_some_and(|leaf| state.bundle.has(leaf.issuer) && !leaf.span.has_ended(state.now));
+    let trusted =
+        served.is_some_and(|leaf| state.bundle.has(leaf.issuer) && !leaf.span.has_ended(state.now));
     Plan { serve, trusted, write: write(state) }
 }
 

@@ -171,7 +171,8 @@ impl Keeper {
         let found = self.find().await?;
         let now = self.clock.now();
         let bundle = self.bundle(&found);
-        let kept = found.material.kept(found.secret.as_ref().is_some_and(SecretObject::rotation_asked));
+        let kept =
+            found.material.kept(found.secret.as_ref().is_some_and(SecretObject::rotation_asked));
         let newest = kept.authorities.last().map(|newest| newest.id);
         let state = State {
             trusted_for: self.trusted_for(newest, &bundle, now),
@@ -221,7 +222,10 @@ impl Keeper {
         let version = &secret.metadata.resource_version;
         if !wrong.is_empty() && self.told.rubbish.as_ref() != Some(version) {
             let wrong = wrong.join("; ");
-            tracing::error!(wrong, "{object} is not as the injector made it; what is wrong in it is replaced");
+            tracing::error!(
+                wrong,
+                "{object} is not as the injector made it; what is wrong in it is replaced"
+            );
             self.told.rubbish = Some(version.clone());
         }
     }
@@ -352,7 +356,8 @@ impl Keeper {
         if let Ok(Some(lease)) = self.kubernetes.get::<Lease>(&object).await
             && lease.is_of(&self.candidate)
         {
-            let released = self.kubernetes.patch(&object, Patch::Merge, &lead::release(&lease)).await;
+            let released =
+                self.kubernetes.patch(&object, Patch::Merge, &lead::release(&lease)).await;
             if let Err(error) = released {
                 tracing::debug!(%error, "the Lease was not given back");
             }

@@ -79,7 +79,11 @@ impl Candidate {
             None | Some("") => Claim::Take,
             // A write of another one may have been on its way for long: it is renewed first.
             Some(holder) if holder == self.name => {
-                if now.boot.saturating_sub(since.boot) < DURATION { Claim::Ours } else { Claim::Take }
+                if now.boot.saturating_sub(since.boot) < DURATION {
+                    Claim::Ours
+                } else {
+                    Claim::Take
+                }
             }
             Some(_) if now.boot.saturating_sub(since.boot) >= DURATION => Claim::Take,
             Some(_) => Claim::Wait,

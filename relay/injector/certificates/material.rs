@@ -278,12 +278,12 @@ fn is_of(leaf: &CertificateDer<'_>, span: Span, authority: &Trusted, wanted: &Wa
     let mut roots = RootCertStore::empty();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     roots.add(authority.der.clone()).is_ok()
-        && WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .is_ok_and(|verifier| {
+        && WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().is_ok_and(
+            |verifier| {
                 let at = UnixTime::since_unix_epoch(at);
                 verifier.verify_server_cert(leaf, &[], &name, &[], at).is_ok()
-            })
+            },
+        )
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ impl<'a> NewMetadata<'a> {
 
 impl<'a> NewSecret<'a> {
     pub(super) fn of(name: &'a str, material: &'a Material) -> Self {
-        Self { metadata: NewMetadata::named(name), kind: TYPE, data: Data { material, with_nulls: false } }
+        Self {
+            metadata: NewMetadata::named(name),
+            kind: TYPE,
+            data: Data { material, with_nulls: false },
+        }
     }
 }
 
@@ -292,7 +296,7 @@ mod tests {
         assert_eq!(bundle(&[Some(&one)]), of(ids(&first), true));
         assert_eq!(bundle(&[Some(&one), Some(&both)]), of(ids(&first), false));
         assert_eq!(bundle(&[Some(&one), None]), of(Vec::new(), false));
-        let rubbish = one.replace('A', "!");
+        let rubbish = one.replace("MII", "!!!");
         assert_eq!(bundle(&[Some(&rubbish)]), of(Vec::new(), false));
     }
 

@@ -10,8 +10,8 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::decide::Span;
-use crate::x509::pem::{self, Block};
 use crate::x509;
+use crate::x509::pem::{self, Block};
 
 /// What PEM calls a certificate.
 pub(super) const CERTIFICATE: &str = "CERTIFICATE";

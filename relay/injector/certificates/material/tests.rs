@@ -128,7 +128,7 @@ fn of_rubbish_the_sound_part_is_kept_and_the_rest_is_named() {
 #[test]
 fn a_certificate_ends_no_later_than_its_ca() {
     let mut material = made(&NEW);
-    let late = NOW + LIFETIME * 10 - Duration::from_secs(60);
+    let late = NOW + (LIFETIME * 10 - Duration::from_secs(60));
     material.change(&[Edit::Issue], None, &wanted(), late).unwrap();
     let kept = material.kept(false);
     assert_eq!(kept.serving.unwrap().span.until, kept.authorities[0].span.until);
