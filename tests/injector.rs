@@ -219,7 +219,7 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
         let (status, answer) = running.review(body).await;
         assert_eq!(status, 400, "{answer}");
     }
-    let (status, answer) = running.review(&"x".repeat(3 * 1024 * 1024 + 1)).await;
+    let (status, answer) = running.review(&"x".repeat(4 * 1024 * 1024 + 1)).await;
     assert_eq!(status, 400, "{answer}");
     assert_eq!(ask(running.webhook, "GET", "/mutate", "").await.0, 405);
     assert_eq!(ask(running.webhook, "POST", "/", "").await.0, 404);

@@ -40,8 +40,8 @@ pub struct Addresses {
 /// # Errors
 /// If one of them cannot be had.
 pub fn build(settings: Injector) -> Result<App, BindError> {
-    let webhook = listener::bind("listen", settings.listen)?;
-    let admin = listener::bind("admin.listen", settings.admin)?;
+    let webhook = listener::bind_everywhere("listen", settings.listen)?;
+    let admin = listener::bind_everywhere("admin.listen", settings.admin)?;
     Ok(App { webhook, admin, settings: Arc::new(settings), metrics: Metrics::default() })
 }
 

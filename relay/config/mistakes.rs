@@ -392,6 +392,9 @@ fn plain(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '-', ' '], "")
 }
 
+/// So many letters may be wrong.
+const FURTHEST: usize = 3;
+
 /// The known name that was most likely meant.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = plain(name);
@@ -399,10 +402,13 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(near) = elsewhere.find_map(|(_, here)| known.iter().find(|known| *known == here)) {
         return Some(near);
     }
+    // A name may be as long as a request; the distance is never less than what the lengths differ by.
+    let close = |known: &&&str| given.len().abs_diff(plain(known).len()) <= FURTHEST;
     known
         .iter()
+        .filter(close)
         .map(|known| (strsim::osa_distance(&given, &plain(known)), *known))
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(4).min(3))
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(4).min(FURTHEST))
         .min()
         .map(|(_, known)| known)
 }
