@@ -220,10 +220,10 @@ fn odd_pods_are_answered() {
 fn a_pod_of_any_size_is_answered_soon() {
     let settings = settings("plain");
     let pod = yaml(&read("plain.pod.yaml").unwrap());
-    let many = |make: &dyn Fn(usize) -> Value| (0..100_000).map(make).collect::<Value>();
-    let names: String = (0..200_000).map(|number| format!("{number},")).collect();
+    let many = |make: &dyn Fn(usize) -> Value| (0..30_000).map(make).collect::<Value>();
+    let names: String = (0..60_000).map(|number| format!("{number},")).collect();
     let annotations = |start: &str| {
-        let names = (0..100_000).map(|number| (format!("{start}{number}"), Value::from("x")));
+        let names = (0..30_000).map(|number| (format!("{start}{number}"), Value::from("x")));
         Value::Object(names.collect())
     };
     let container = |field: &str, value: Value| json!([{ "name": "app", field: value }]);

@@ -142,7 +142,8 @@ impl Running {
         let task = tokio::spawn(async move {
             let stop = async { stopped.await.unwrap_or(()) };
             let hurry = std::future::pending();
-            app.run(|plain| plain, ready, stop, hurry, Duration::ZERO).await;
+            let readiness = move || ready.borrow().clone();
+            app.run(|plain| plain, readiness, stop, hurry, Duration::ZERO).await;
         });
         Self { webhook, admin, readiness, stop, task }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::config::injector::Injector;
 use crate::injector::admin::{Admin, Readiness};
@@ -66,7 +65,7 @@ impl App {
     pub async fn run<L: Accept>(
         self,
         secure: impl FnOnce(TcpListener) -> L,
-        readiness: watch::Receiver<Readiness>,
+        readiness: impl Fn() -> Readiness + Send + Sync + 'static,
         stop: impl Future<Output = ()>,
         hurry: impl Future<Output = ()>,
         drain: Duration,

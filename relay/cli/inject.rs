@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::sync::watch;
 
 use super::serve::Ends;
 use super::{Failed, print};
@@ -48,9 +47,9 @@ impl Inject {
             tracing::warn!("{warning}");
         }
         let app = injector::build(settings).map_err(|error| Failed::Start(error.to_string()))?;
-        let (_certificates, readiness) = watch::channel(Readiness::Ready);
         let (first, second) = ends.told();
-        app.run(|plain| plain, readiness, first, second, Duration::from_secs(self.drain)).await;
+        let drain = Duration::from_secs(self.drain);
+        app.run(|plain| plain, || Readiness::Ready, first, second, drain).await;
         Ok(())
     }
 }

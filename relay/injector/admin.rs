@@ -3,15 +3,14 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::{Metrics, TEXT, reply};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::watch;
-
-use super::{Metrics, TEXT, reply};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -25,16 +24,19 @@ pub enum Readiness {
 }
 
 /// Probes and metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
     metrics: Metrics,
-    readiness: watch::Receiver<Readiness>,
+    readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
 
 impl Admin {
-    /// Tells of these.
-    pub fn new(metrics: Metrics, readiness: watch::Receiver<Readiness>) -> Self {
-        Self { metrics, readiness }
+    /// Tells of these; `readiness` is asked at each probe.
+    pub fn new(
+        metrics: Metrics,
+        readiness: impl Fn() -> Readiness + Send + Sync + 'static,
+    ) -> Self {
+        Self { metrics, readiness: Arc::new(readiness) }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -48,7 +50,7 @@ impl Admin {
         match path {
             "/livez" => reply(StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/metrics" => reply(StatusCode::OK, OPEN_METRICS, self.metrics.render()),
-            _ => match &*self.readiness.borrow() {
+            _ => match (self.readiness)() {
                 Readiness::Ready => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),
                 Readiness::Waiting(why) => {
                     reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n"))
