@@ -7,7 +7,7 @@ pub mod status;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -73,25 +73,10 @@ pub struct Bound {
 /// # Errors
 /// If the address or the socket cannot be had.
 pub fn bind(config: &config::Admin) -> Result<(Bound, SocketFile), AdminError> {
-    let tcp = bind_tcp(config.listen).map_err(AdminError::Tcp)?;
+    let tcp = listener::bind_everywhere("admin.listen", config.listen).map_err(AdminError::Tcp)?;
     let address = tcp.local_addr().unwrap_or(config.listen);
     let (unix, file) = socket::bind(&config.socket).map_err(AdminError::Socket)?;
     Ok((Bound { tcp, unix, address }, file))
-}
-
-fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    const SETTING: &str = "admin.listen";
-    match also_over_ipv6(address).map(|both| listener::bind(SETTING, both)) {
-        Some(Ok(listener)) => Ok(listener),
-        Some(Err(_)) | None => listener::bind(SETTING, address),
-    }
-}
-
-/// Every IPv4 address means every IPv6 address too, where there are any: in a cluster of IPv6 alone
-/// that is where the kubelet asks.
-fn also_over_ipv6(address: SocketAddr) -> Option<SocketAddr> {
-    let every = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    every.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))
 }
 
 /// Why the admin listeners could not be bound.
@@ -271,16 +256,4 @@ fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
 /// One line of words for a failure, for probes.
 fn in_words(failure: &Failure) -> String {
     format!("{} ({})", failure, failure.cause.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_is_every_ipv6_address_too_and_a_given_one_is_itself() {
-        let every = ([0, 0, 0, 0], 9532).into();
-        assert_eq!(also_over_ipv6(every), Some("[::]:9532".parse().unwrap()));
-        assert_eq!(also_over_ipv6(([127, 0, 0, 1], 9532).into()), None);
-    }
 }

@@ -3,7 +3,6 @@
 //! [`document`] holds the types of the file, from which its JSON schema comes too; this module
 //! holds what the rest of the program gets: values that cannot be wrong.
 
-mod checking;
 pub mod document;
 pub mod environment;
 pub mod injector;

@@ -47,8 +47,8 @@ pub use wishes::{ANNOTATIONS, PREFIX};
 /// Where the API server asks.
 pub const PATH: &str = "/mutate";
 
-/// The largest question that is read, in bytes: what the API server takes for an object.
-const LARGEST_BODY: usize = 3 * 1024 * 1024;
+/// The largest question that is read, in bytes: the API server takes an object of 3 MiB.
+const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
 /// How long a question may take to come in: a webhook's longest timeout.
 const SLOWEST_BODY: Duration = Duration::from_secs(30);
@@ -120,13 +120,15 @@ fn malformed(why: &str) -> (Admission, Response<Full<Bytes>>) {
 /// One line for each pod. The texts come from whoever made it, so they are written as Debug does,
 /// which keeps them in one line.
 fn log(request: &review::Request, outcome: &Result<Outcome, Denial>) {
-    let text =
-        |pointer| request.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer| {
+        let text = request.object.pointer(pointer).and_then(Value::as_str);
+        text.map(pod::cut).unwrap_or_default()
+    };
     let name = match text("/metadata/name") {
-        "" => text("/metadata/generateName"),
+        none if none.is_empty() => text("/metadata/generateName"),
         name => name,
     };
-    let namespace = &request.namespace;
+    let namespace = pod::cut(&request.namespace);
     let owner = text("/metadata/ownerReferences/0/name");
     let kind = text("/metadata/ownerReferences/0/kind");
     let result = admission(outcome).as_str();

@@ -12,7 +12,7 @@ pub mod tls;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -170,6 +170,26 @@ pub fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, B
     listen(address).map_err(|cause| BindError { setting, address, cause })
 }
 
+/// The same, where every IPv4 address means every IPv6 address too, if there are any: in a cluster of
+/// IPv6 alone that is where the kubelet and the API server ask.
+///
+/// # Errors
+/// A [`BindError`] that names `setting`.
+pub fn bind_everywhere(
+    setting: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, BindError> {
+    match also_over_ipv6(address).map(|both| bind(setting, both)) {
+        Some(Ok(listener)) => Ok(listener),
+        Some(Err(_)) | None => bind(setting, address),
+    }
+}
+
+fn also_over_ipv6(address: SocketAddr) -> Option<SocketAddr> {
+    let every = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    every.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -288,6 +308,13 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = accept(&[listener]).await.unwrap();
         assert!(accepted.nodelay().unwrap());
+    }
+
+    #[test]
+    fn every_address_means_those_of_ipv6_too() {
+        let every: SocketAddr = ([0, 0, 0, 0], 9532).into();
+        assert_eq!(also_over_ipv6(every), Some("[::]:9532".parse().unwrap()));
+        assert_eq!(also_over_ipv6(([127, 0, 0, 1], 9532).into()), None);
     }
 
     type Script = VecDeque<io::Result<DuplexStream>>;

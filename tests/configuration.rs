@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "documents/mod.rs"]
+mod documents;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,8 @@ use credential_relay::config::Config;
 use credential_relay::config::environment::{self, Environment};
 use credential_relay::config::load::{load, parse, schema};
 use credential_relay::config::mistakes::Mistakes;
+
+use documents::{examples, rows, settings};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,54 +81,8 @@ const DESCRIBED_ELSEWHERE: [&str; 4] = [
     "vault.auth.aws.source.imds",
 ];
 
-/// Every leaf of the schema, written as the reference writes it: `profiles.<name>.chain[].tags`.
-fn settings() -> BTreeSet<String> {
-    let schema = schema();
-    let mut settings = BTreeSet::new();
-    walk(&schema, &schema, String::new(), &mut settings);
-    settings
-}
-
-fn walk(
-    schema: &serde_json::Value,
-    root: &serde_json::Value,
-    at: String,
-    settings: &mut BTreeSet<String>,
-) {
-    let variants = schema.get("anyOf").and_then(|any| any.as_array());
-    let schema = variants.map_or(schema, |variants| &variants[0]);
-    let schema = match schema.get("$ref").and_then(|reference| reference.as_str()) {
-        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
-        None => schema,
-    };
-    let is_object = |schema: &serde_json::Value| schema.get("$ref").is_some();
-    if DESCRIBED_ELSEWHERE.contains(&at.as_str()) {
-        settings.insert(at);
-    } else if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
-        for (name, property) in properties {
-            let dot = if at.is_empty() { "" } else { "." };
-            walk(property, root, format!("{at}{dot}{name}"), settings);
-        }
-    } else if let Some(item) = schema.get("items").filter(|item| is_object(item)) {
-        walk(item, root, format!("{at}[]"), settings);
-    } else if let Some(value) = schema.get("additionalProperties").filter(|value| is_object(value))
-    {
-        walk(value, root, format!("{at}.<name>"), settings);
-    } else {
-        settings.insert(at);
-    }
-}
-
 fn reference() -> String {
     fs::read_to_string(project().join("docs/configuration.md")).unwrap()
-}
-
-/// The names in the first column of the reference's tables.
-fn rows(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
-        .map(|(name, _)| name.to_owned())
-        .collect()
 }
 
 #[test]
@@ -132,7 +91,7 @@ fn the_reference_lists_every_setting_and_no_other() {
         .into_iter()
         .filter(|name| !name.starts_with(|c: char| c.is_ascii_uppercase() || c == '{'))
         .collect();
-    assert_eq!(rows, settings());
+    assert_eq!(rows, settings(&schema(), &DESCRIBED_ELSEWHERE));
 }
 
 #[test]
@@ -144,25 +103,6 @@ fn the_reference_lists_every_variable_and_no_other() {
     let known = environment::CONFIGURATION.iter().chain(&environment::PROCESS);
     let known = known.chain(&environment::HONOURED);
     assert_eq!(rows, known.map(|name| (*name).to_owned()).collect());
-}
-
-/// The YAML blocks of a document that are whole configurations.
-fn examples(text: &str) -> Vec<String> {
-    let mut examples = Vec::new();
-    let mut block: Option<String> = None;
-    for line in text.lines() {
-        match &mut block {
-            None if line == "```yaml" => block = Some(String::new()),
-            None => {}
-            Some(_) if line == "```" => examples.extend(block.take()),
-            Some(block) => {
-                block.push_str(line);
-                block.push('\n');
-            }
-        }
-    }
-    examples.retain(|example| example.lines().any(|line| line.starts_with("profiles:")));
-    examples
 }
 
 #[test]
@@ -183,14 +123,14 @@ fn every_example_is_accepted() {
         .chain(pages)
         .collect();
     for document in documents.iter().filter(|document| document.exists()) {
-        let examples = examples(&fs::read_to_string(document).unwrap());
+        let examples = examples(&fs::read_to_string(document).unwrap(), "profiles:");
         for (number, example) in examples.iter().enumerate() {
             if let Err(mistakes) = parse(example, &environment) {
                 panic!("{}, example {}: {mistakes}", document.display(), number + 1);
             }
         }
     }
-    assert!(!examples(&reference()).is_empty());
+    assert!(!examples(&reference(), "profiles:").is_empty());
 }
 
 #[test]
@@ -243,7 +183,7 @@ fn the_schema_requires_only_what_has_no_default() {
 
 #[test]
 fn a_file_that_is_cut_off_is_refused_or_read_but_never_fatal() {
-    let text = &examples(&reference())[1];
+    let text = &examples(&reference(), "profiles:")[1];
     for (end, _) in text.char_indices().step_by(3) {
         let _ = parse(&text[..end], &Environment::default());
     }

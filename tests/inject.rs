@@ -11,7 +11,7 @@ use credential_relay::config::environment::Environment;
 use credential_relay::config::injector::{self, Injector};
 use credential_relay::config::load;
 use credential_relay::injector::{Outcome, mutate};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/inject_cases")
@@ -201,7 +201,7 @@ fn odd_pods_are_answered() {
         7.into(),
         "text".into(),
         Value::Array(vec![Value::Null, 5.into()]),
-        serde_json::json!({ "a": { "b": [] } }),
+        json!({ "a": { "b": [] } }),
     ];
     let mut pointers = Vec::new();
     walk(&pod, String::new(), &mut pointers);
@@ -210,6 +210,47 @@ fn odd_pods_are_answered() {
             let mut pod = pod.clone();
             *pod.pointer_mut(&pointer).unwrap() = value.clone();
             let _ = mutate(&pod, "payments", &settings);
+        }
+    }
+}
+
+/// The API server asks before it looks at a pod itself, so a pod may be as large as a request. What
+/// took more than one look at each pair of its parts would not end.
+#[test]
+fn a_pod_of_any_size_is_answered_soon() {
+    let settings = settings("plain");
+    let pod = yaml(&read("plain.pod.yaml").unwrap());
+    let many = |make: &dyn Fn(usize) -> Value| (0..30_000).map(make).collect::<Value>();
+    let names: String = (0..60_000).map(|number| format!("{number},")).collect();
+    let annotations = |start: &str| {
+        let names = (0..30_000).map(|number| (format!("{start}{number}"), Value::from("x")));
+        Value::Object(names.collect())
+    };
+    let container = |field: &str, value: Value| json!([{ "name": "app", field: value }]);
+    let large = [
+        ("/spec/containers", many(&|number| json!({ "name": format!("c{number}") }))),
+        ("/spec/containers", json!([{ "name": "n".repeat(3_000_000) }])),
+        ("/spec/containers", container("env", many(&|_| json!({ "name": "AWS_PROFILE" })))),
+        ("/spec/containers", container("env", many(&|n| json!({ "name": format!("V{n}") })))),
+        (
+            "/spec/containers",
+            container(
+                "volumeMounts",
+                many(&|n| json!({ "name": format!("credential-relay-{n}") })),
+            ),
+        ),
+        ("/spec/volumes", many(&|n| json!({ "name": format!("credential-relay-{n}") }))),
+        ("/spec/volumes", many(&|n| json!({ "name": format!("v{n}") }))),
+        ("/spec/serviceAccountName", "s".repeat(3_000_000).into()),
+        ("/metadata/annotations", annotations("credential-relay.io/profile.")),
+        ("/metadata/annotations", annotations("example.com/")),
+        ("/metadata/annotations", json!({ "credential-relay.io/skip": names })),
+    ];
+    for (pointer, value) in large {
+        let mut pod = pod.clone();
+        *pod.pointer_mut(pointer).unwrap() = value;
+        if let Err(denial) = mutate(&pod, "payments", &settings) {
+            assert!(denial.to_string().len() < 8_000, "{pointer}");
         }
     }
 }

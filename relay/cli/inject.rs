@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
+
 use super::serve::Ends;
 use super::{Failed, print};
 use crate::app::injector;

@@ -291,6 +291,16 @@ profiles:
     }
 
     #[test]
+    fn a_text_in_a_variable_stands_for_a_file() {
+        const TEXT: &str = "CREDENTIAL_RELAY_CONFIG_TEXT";
+        let variables = environment(&[(TEXT, CHAINED), ("POD_NAME", "api-x2x4z")]);
+        let by_text = load(None, &variables).unwrap();
+        assert_eq!(by_text, parse(CHAINED, &variables).unwrap());
+        let both = load(Some(Path::new("/relay.yaml")), &variables).unwrap_err().to_string();
+        assert!(both.contains(&format!("{TEXT}: there is a file too")), "{both}");
+    }
+
+    #[test]
     fn the_environment_alone_is_enough() {
         let config = load(
             None,

@@ -3,6 +3,8 @@
 //! A text that was given is never repeated: whoever pastes a secret into the wrong setting must
 //! not find it in a log. It is told by its shape: what it is, and how long.
 
+mod checking;
+
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -219,21 +221,6 @@ impl Mistakes {
         self
     }
 
-    /// With each place as `to` says: the setting stands elsewhere in another document.
-    pub(super) fn moved(mut self, to: impl Fn(&mut Place)) -> Self {
-        for mistake in &mut self.0 {
-            to(&mut mistake.place);
-        }
-        self
-    }
-
-    /// Takes those out whose place is one of these.
-    pub(super) fn take(&mut self, is: impl Fn(&Place) -> bool) -> Self {
-        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|one| is(&one.place));
-        self.0 = left;
-        Self(taken)
-    }
-
     /// In the order of their places, each once.
     pub(super) fn in_order(mut self) -> Self {
         self.0.sort();
@@ -372,7 +359,7 @@ pub(crate) fn told(key: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     let mixed = count(u8::is_ascii_lowercase) > 0 && count(u8::is_ascii_uppercase) > 0;
     let random = key.len() >= 16 && (mixed || count(u8::is_ascii_digit) > 3);
-    if !key.is_empty() && key.len() <= 24 && key.bytes().all(plain) && !random {
+    if !key.is_empty() && key.len() <= 32 && key.bytes().all(plain) && !random {
         key.to_owned()
     } else {
         format!("[a key of {} characters]", key.chars().count())
@@ -405,6 +392,9 @@ fn plain(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '-', ' '], "")
 }
 
+/// So many letters may be wrong.
+const FURTHEST: usize = 3;
+
 /// The known name that was most likely meant.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = plain(name);
@@ -412,10 +402,13 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(near) = elsewhere.find_map(|(_, here)| known.iter().find(|known| *known == here)) {
         return Some(near);
     }
+    // A name may be as long as a request; the distance is never less than what the lengths differ by.
+    let close = |known: &&&str| given.len().abs_diff(plain(known).len()) <= FURTHEST;
     known
         .iter()
+        .filter(close)
         .map(|known| (strsim::osa_distance(&given, &plain(known)), *known))
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(4).min(3))
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(4).min(FURTHEST))
         .min()
         .map(|(_, known)| known)
 }
@@ -456,7 +449,7 @@ mod tests {
         {
             assert_eq!(told(token), format!("[a key of {} characters]", token.len()));
         }
-        assert_eq!(told(&"x".repeat(25)), "[a key of 25 characters]");
+        assert_eq!(told(&"x".repeat(33)), "[a key of 33 characters]");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// How many reasons are told; whoever has more has one cause for them.
-const SHOWN: usize = 20;
+/// How many reasons are kept and told; whoever has more has one cause for them, or means harm.
+const MOST: usize = 20;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,10 @@ struct Reason {
 
 /// All that is wrong with a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Denial(Vec<Reason>);
+pub struct Denial {
+    reasons: Vec<Reason>,
+    more: usize,
+}
 
 impl Denial {
     /// A single one.
@@ -28,21 +31,27 @@ impl Denial {
     /// what would be right. Neither holds a value that may be a secret.
     pub(super) fn add(&mut self, place: impl Into<String>, what: impl Into<String>) {
         let reason = Reason { place: place.into(), what: what.into() };
-        if !self.0.contains(&reason) {
-            self.0.push(reason);
+        if self.reasons.contains(&reason) {
+            return;
+        }
+        if self.reasons.len() < MOST {
+            self.reasons.push(reason);
+        } else {
+            self.more += 1;
         }
     }
 
     /// Takes in those of another check.
     pub(super) fn extend(&mut self, other: Self) {
-        for Reason { place, what } in other.0 {
+        for Reason { place, what } in other.reasons {
             self.add(place, what);
         }
+        self.more += other.more;
     }
 
     /// Whether nothing is wrong.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.reasons.is_empty()
     }
 
     /// Nothing, or all that is wrong.
@@ -56,14 +65,14 @@ impl Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
+        match self.reasons.as_slice() {
             [Reason { place, what }] => return write!(f, "{place}: {what}"),
-            several => write!(f, "{} things are wrong:", several.len())?,
+            several => write!(f, "{} things are wrong:", several.len() + self.more)?,
         }
-        for Reason { place, what } in self.0.iter().take(SHOWN) {
+        for Reason { place, what } in &self.reasons {
             write!(f, "\n  {place}: {what}")?;
         }
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.more {
             0 => Ok(()),
             more => write!(f, "\n  and {more} more"),
         }

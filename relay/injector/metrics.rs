@@ -67,7 +67,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("credential_relay_injector");
         let admissions = Family::<ByOutcome, Counter>::default();
         for outcome in Admission::ALL {
-            let _zero = admissions.get_or_create(&ByOutcome { outcome: outcome.as_str() });
+            drop(admissions.get_or_create(&ByOutcome { outcome: outcome.as_str() }));
         }
         let duration = Histogram::new(BUCKETS);
         registry.register(

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::denial::Denial;
 use super::patch::{self, Operation};
-use super::pod::{Pod, RELAY, place_of_relay};
+use super::pod::{Pod, RELAY, check_size, place_of_relay};
 use super::policy::{self, Subject};
 use super::wishes::{Conflicts, INJECTED, Wishes, annotation};
 use crate::config::injector::Injector;
@@ -42,6 +42,7 @@ pub fn mutate(pod: &Value, namespace: &str, settings: &Injector) -> Result<Outco
     if !view.asks() {
         return Ok(Outcome::NotAsked);
     }
+    check_size(view)?;
     let subject = Subject { namespace, service_account: view.service_account() };
     let wishes = checked(view, subject, settings)?;
     let plan = Plan::of(view, subject, &wishes, settings)?;

@@ -91,16 +91,15 @@ mod tests {
 
     use super::*;
 
-    fn patch(before: Value, after: Value) -> Value {
-        let operations = between(&before, &after);
-        serde_json::to_value(operations).unwrap()
+    fn patch(before: &Value, after: &Value) -> Value {
+        serde_json::to_value(between(before, after)).unwrap()
     }
 
     #[test]
     fn only_what_differs_is_touched() {
-        assert_eq!(patch(json!({"a": 1}), json!({"a": 1})), json!([]));
+        assert_eq!(patch(&json!({"a": 1}), &json!({"a": 1})), json!([]));
         assert_eq!(
-            patch(json!({"a": {"b/c~d": 1, "x": 2}, "y": 3}), json!({"a": {"b/c~d": 4}, "z": 5})),
+            patch(&json!({"a": {"b/c~d": 1, "x": 2}, "y": 3}), &json!({"a": {"b/c~d": 4}, "z": 5})),
             json!([
                 {"op": "remove", "path": "/y"},
                 {"op": "remove", "path": "/a/x"},
@@ -113,19 +112,19 @@ mod tests {
     #[test]
     fn items_are_put_between_others() {
         assert_eq!(
-            patch(json!([1, 2, 3]), json!([1, 9, 2, 3])),
+            patch(&json!([1, 2, 3]), &json!([1, 9, 2, 3])),
             json!([{"op": "add", "path": "/1", "value": 9}])
         );
         assert_eq!(
-            patch(json!([1, 2, 3]), json!([3])),
+            patch(&json!([1, 2, 3]), &json!([3])),
             json!([{"op": "remove", "path": "/1"}, {"op": "remove", "path": "/0"}])
         );
         assert_eq!(
-            patch(json!([1, {"a": 1}, 3]), json!([1, {"a": 2}, 3])),
+            patch(&json!([1, {"a": 1}, 3]), &json!([1, {"a": 2}, 3])),
             json!([{"op": "replace", "path": "/1/a", "value": 2}])
         );
         assert_eq!(
-            patch(json!([1, 1]), json!([1, 1, 1])),
+            patch(&json!([1, 1]), &json!([1, 1, 1])),
             json!([{"op": "add", "path": "/2", "value": 1}])
         );
     }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::denial::Denial;
+use super::wishes::PREFIX;
+
 /// The name of the injected container; what the injector adds starts with it.
 pub(super) const RELAY: &str = "credential-relay";
 
@@ -113,6 +116,45 @@ impl<'a> Pod<'a> {
 /// A container's, volume's or variable's name.
 pub(super) fn name_of(item: &Value) -> Option<&str> {
     item.get("name")?.as_str()
+}
+
+/// A text of the pod's as far as a message tells it: it may be as long as a request.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(63).collect()
+}
+
+/// More containers than any pod has.
+const MOST_CONTAINERS: usize = 200;
+/// What Kubernetes allows for a container's name, and for a service account's.
+const LONGEST_NAME: usize = 63;
+const LONGEST_SERVICE_ACCOUNT: usize = 253;
+/// More text in annotations of the injector's than anybody writes.
+const LONGEST_ANNOTATIONS: usize = 16 * 1024;
+
+/// Checks what would take long to look at: the API server asks before it looks at a pod itself.
+///
+/// # Errors
+/// What there is too much of.
+pub(super) fn check_size(pod: Pod<'_>) -> Result<(), Denial> {
+    let mut denial = Denial::default();
+    if pod.containers().count() > MOST_CONTAINERS {
+        denial.add("spec", format!("{MOST_CONTAINERS} containers at most can be injected"));
+    }
+    if pod.containers().filter_map(name_of).any(|name| name.len() > LONGEST_NAME) {
+        let what = format!("a container's name has {LONGEST_NAME} characters at most");
+        denial.add("spec.containers", what);
+    }
+    if pod.service_account().len() > LONGEST_SERVICE_ACCOUNT {
+        let what = format!("it has {LONGEST_SERVICE_ACCOUNT} characters at most");
+        denial.add("spec.serviceAccountName", what);
+    }
+    let own = pod.annotations().into_iter().filter(|(name, _)| name.starts_with(PREFIX));
+    if own.map(|(name, value)| name.len() + value.len()).sum::<usize>() > LONGEST_ANNOTATIONS {
+        let what =
+            format!("the annotations {PREFIX}… have {LONGEST_ANNOTATIONS} characters at most");
+        denial.add("metadata.annotations", what);
+    }
+    denial.checked()
 }
 
 /// Where in the list of init containers the relay belongs: first, but after what sets up a service

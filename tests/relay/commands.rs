@@ -159,6 +159,42 @@ async fn check_tells_warnings_and_prints_the_schema() {
 }
 
 #[tokio::test]
+async fn inject_checks_its_configuration_and_prints_its_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("injector.yaml");
+    let path = file.to_str().unwrap();
+    let right = include_str!("../inject_cases/injector.yaml");
+    fs::write(&file, right).unwrap();
+    let left = run(&["inject", "--check", "--config", path], &[]).await;
+    assert_eq!(
+        (left.code, left.out.as_str()),
+        (Some(0), "the configuration is right\n"),
+        "{left:?}"
+    );
+    fs::write(&file, right.replace("image:", "imgae:")).unwrap();
+    let left = run(&["inject", "--config", path], &[]).await;
+    assert_eq!(left.code, Some(2), "{left:?}");
+    assert!(left.err.contains("sidecar.imgae: not known here; did you mean image?"), "{left:?}");
+    let left = run(&["inject", "--schema"], &[]).await;
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let schema: serde_json::Value = serde_json::from_str(&left.out).unwrap();
+    assert!(schema["properties"]["policy"].is_object(), "{schema}");
+}
+
+/// As it stands in a pod that was injected.
+#[tokio::test]
+async fn a_text_in_a_variable_is_a_configuration_that_serves() {
+    let world = World::live(IssuedLifetime::AsAsked).await;
+    let text = world.text(&[("payments", &two_hops())]);
+    let variables = [("CREDENTIAL_RELAY_CONFIG_TEXT", text.as_str())];
+    let mut relay = Program::start(&["serve"], &variables);
+    let place = relay.place(&world.path("admin.sock")).await;
+    place.answers(&world, "payments", 200).await;
+    let left = run(&["healthcheck"], &variables).await;
+    assert_eq!(left.code, Some(0), "{left:?}");
+}
+
+#[tokio::test]
 async fn variables_alone_are_a_configuration_that_serves() {
     let world = World::live(IssuedLifetime::AsAsked).await;
     let roles = format!("{HUB},{SPOKE}");

@@ -57,7 +57,7 @@ pub struct InjectorDocument {
     /// Who may have what: a pod may do what any rule that matches it allows. Without a rule that
     /// matches it nothing is injected.
     #[deserr(default)]
-    #[schemars(with = "Option<Vec<RuleDocument>>")]
+    #[schemars(required, with = "Vec<RuleDocument>", length(min = 1))]
     pub policy: Option<Vec<Option<RuleDocument>>>,
 }
 

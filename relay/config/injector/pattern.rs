@@ -93,7 +93,9 @@ mod tests {
                 "arn:aws:iam::111122223333:role/team/a/b",
                 true,
             ),
-            ("arn:aws:iam::*:role/x", "arn:aws:iam::111122223333:role/y/role/x", true),
+            ("arn:aws:iam::*:role/x", "arn:aws:iam::111122223333:role/x", true),
+            ("arn:aws:iam::*:role/x", "arn:aws:iam::111122223333:role/y/role/x", false),
+            ("*/x", "a/b/x", true),
         ] {
             assert_eq!(pattern.parse::<Pattern>().unwrap().matches(name), is, "{pattern} {name}");
         }

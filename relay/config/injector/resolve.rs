@@ -54,8 +54,8 @@ pub(super) fn resolve(
         found.add(at.push_key("listen"), format!("port {} is listen's already", admin.port()));
     }
     let certificates = certificates(document.certificates.as_ref(), found);
-    let sidecar = sidecar::sidecar(document.sidecar.as_ref(), found);
-    let env = sidecar.as_ref().map(|sidecar| sidecar.env.clone()).unwrap_or_default();
+    let env = sidecar::env(document.sidecar.as_ref(), found);
+    let sidecar = sidecar::sidecar(document.sidecar.as_ref(), &env, found);
     let policy = document.policy.take();
     let rules = policy.iter().flatten().flatten();
     let inline_vault = rules.flat_map(|rule| &rule.vault_roles).any(|roles| !roles.is_empty());

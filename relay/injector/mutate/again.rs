@@ -6,13 +6,18 @@ use serde_json::Value;
 
 use super::plan::Plan;
 use super::volumes::{self, ACCESS, PREFIX};
-use super::{Denial, Pod, RELAY, sidecar};
-use crate::injector::pod::name_of;
+use super::{Denial, Pod, RELAY, eks, sidecar};
+use crate::injector::pod::{cut, name_of};
 use crate::injector::wishes::{INJECTED, annotation};
 
-/// What must be in the relay's container as the injector makes it. Its resources may be changed by
-/// others, its probes are set again.
-const FIXED: [&str; 4] = ["image", "args", "restartPolicy", "securityContext"];
+/// What must be in the relay's container as the injector makes it. Its probes are set again.
+const FIXED: [&str; 3] = ["args", "restartPolicy", "securityContext"];
+
+/// What others may change for good reasons: by what the node has, and by what the cluster demands.
+const OTHERS: [&str; 2] = ["resources", "imagePullPolicy"];
+
+/// Variables that lead the relay elsewhere; EKS's own are welcome.
+const LEADING_ELSEWHERE: [&str; 4] = ["CREDENTIAL_RELAY_", "VAULT_", "AWS_", "POD_"];
 
 /// What the injector never gives to it.
 const FOREIGN: [&str; 4] = ["command", "envFrom", "lifecycle", "volumeDevices"];
@@ -24,7 +29,7 @@ pub(super) fn check(pod: Pod<'_>, plan: &Plan<'_>) -> Denial {
     for volume in pod.list("volumes") {
         let name = name_of(volume).unwrap_or_default();
         if name.starts_with(PREFIX) && !wanted.iter().any(|one| contains(volume, one)) {
-            denial.add("spec.volumes", not_ours(&format!("the volume {name}")));
+            denial.add("spec.volumes", not_ours(&format!("the volume {}", cut(name))));
         }
     }
     for container in pod.containers() {
@@ -53,7 +58,7 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
         let path = mount.get("mountPath").and_then(Value::as_str);
         let right = Some(volume) == own && path == Some(ACCESS);
         if volume.starts_with(PREFIX) && !right {
-            let what = format!("that the container {name} sees the volume {volume}");
+            let what = format!("that the container {name} sees the volume {}", cut(volume));
             denial.add("spec.containers", not_ours(&what));
         }
     }
@@ -61,6 +66,9 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
 
 fn check_relay(old: &Value, plan: &Plan<'_>, denial: &mut Denial) {
     let new = sidecar::container(plan, false);
+    if !is_image(&old["image"], &new["image"]) {
+        denial.add("spec.initContainers", not_ours(&format!("image of the container {RELAY}")));
+    }
     let differs = FIXED.into_iter().filter(|field| !contains(&old[*field], &new[*field]));
     let foreign = FOREIGN.into_iter().filter(|field| !is_empty(&old[*field]));
     for field in differs.chain(foreign) {
@@ -74,13 +82,20 @@ fn check_relay(old: &Value, plan: &Plan<'_>, denial: &mut Denial) {
             // More containers may have come since.
             Some(_) if name == sidecar::TEXT => true,
             Some(one) => contains(variable, one),
-            None => !name.starts_with("CREDENTIAL_RELAY_"),
+            None if eks::VARIABLES.contains(&name) => true,
+            None => !LEADING_ELSEWHERE.iter().any(|start| name.starts_with(start)),
         };
         if !right {
-            let what = format!("the variable {name} of the container {RELAY}");
+            let what = format!("the variable {} of the container {RELAY}", cut(name));
             denial.add("spec.initContainers", not_ours(&what));
         }
     }
+}
+
+/// Whether it is the same image, be it from another registry: a webhook may put a mirror in its place.
+fn is_image(old: &Value, new: &Value) -> bool {
+    let last = |image: &Value| Some(image.as_str()?.rsplit('/').next()?.to_owned());
+    last(old).is_some() && last(old) == last(new)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -142,7 +157,8 @@ pub(super) fn carried(old: &Value, new: Value) -> Value {
             ("volumeMounts", Some(Value::Array(there)), Value::Array(wanted)) => {
                 Value::Array(merged(there, wanted, "mountPath"))
             }
-            ("resources", Some(there), _) if !is_empty(there) => there.clone(),
+            ("image", Some(there), wanted) if is_image(there, wanted) => there.clone(),
+            (field, Some(there), _) if OTHERS.contains(&field) && !is_empty(there) => there.clone(),
             (_, Some(there), wanted) if contains(there, wanted) => there.clone(),
             _ => wanted,
         };

@@ -13,7 +13,8 @@ pub(super) const SKIP_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
 
 const VOLUMES: [&str; 2] = ["aws-iam-token", "eks-pod-identity-token"];
 
-const VARIABLES: [&str; 7] = [
+/// The variables that they set.
+pub(super) const VARIABLES: [&str; 7] = [
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::volumes::{ACCESS, PREFIX};
 use super::{Denial, Pod, RELAY};
 use crate::config::injector::Catalogue;
-use crate::injector::pod::name_of;
+use crate::injector::pod::{cut, name_of};
 use crate::injector::wishes::{INJECTED, annotation};
 
 /// Everything that stands in the way, whatever the pod asks for. What the pod may bring if it was
@@ -38,7 +38,7 @@ pub(super) fn check(pod: Pod<'_>, catalogue: &Catalogue) -> Denial {
         }
         for volume in pod.list("volumes").iter().filter_map(name_of) {
             if volume.starts_with(PREFIX) {
-                denial.add("spec.volumes", reserved("volume", volume));
+                denial.add("spec.volumes", reserved("volume", &cut(volume)));
             }
         }
     }

@@ -40,10 +40,15 @@ pub(super) fn container(plan: &Plan<'_>, behind_proxy: bool) -> Value {
         "ports": [{ "name": "relay-admin", "containerPort": port, "protocol": "TCP" }],
         "startupProbe": startup,
         "livenessProbe": liveness,
-        "resources": { "requests": sidecar.requests, "limits": sidecar.limits },
+        "resources": {},
         "securityContext": security(sidecar.run_as),
         "volumeMounts": volumes::of_relay(plan),
     });
+    for (kind, list) in [("requests", &sidecar.requests), ("limits", &sidecar.limits)] {
+        if !list.is_empty() {
+            container["resources"][kind] = json!(list);
+        }
+    }
     if let Some(policy) = sidecar.image_pull_policy {
         container["imagePullPolicy"] = policy.into();
     }
@@ -59,7 +64,11 @@ fn env(plan: &Plan<'_>) -> Vec<Value> {
     let of_pod = of_pod.map(|(name, field)| {
         json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": field } } })
     });
-    let variable = |name: &str, value: &str| json!({ "name": name, "value": value });
+    // As the API server writes it down: what is empty is not there.
+    let variable = |name: &str, value: &str| match value {
+        "" => json!({ "name": name }),
+        value => json!({ "name": name, "value": value }),
+    };
     let mut env = Vec::from(of_pod);
     // Kubernetes ends this container after the applications.
     env.push(variable("CREDENTIAL_RELAY_NATIVE_SIDECAR", "true"));

@@ -165,7 +165,12 @@ fn key(step: Option<&Step>) -> Option<&str> {
 
 fn is_of_sidecar(place: &Place) -> bool {
     let Place::Setting(at) = place else { return false };
-    matches!(key(at.first()), Some("relay" | "profiles" | "inline"))
+    match key(at.first()) {
+        Some("relay") => {
+            matches!(key(at.get(1)), Some("endpoint" | "admin" | "sts" | "vault"))
+        }
+        first => matches!(first, Some("profiles" | "inline")),
+    }
 }
 
 /// From where a setting stands in the injector's file to where it stands in a sidecar's.

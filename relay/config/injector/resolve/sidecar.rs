@@ -46,7 +46,11 @@ const REQUESTS: [(&str, &str); 2] = [("cpu", "5m"), ("memory", "16Mi")];
 const LIMITS: [(&str, &str); 2] = [("cpu", "500m"), ("memory", "32Mi")];
 
 /// None where something is wrong.
-pub(super) fn sidecar(given: Option<&SidecarDocument>, mistakes: &mut Mistakes) -> Option<Sidecar> {
+pub(super) fn sidecar(
+    given: Option<&SidecarDocument>,
+    env: &BTreeMap<String, String>,
+    mistakes: &mut Mistakes,
+) -> Option<Sidecar> {
     let at = ROOT.push_key("sidecar");
     let nothing = SidecarDocument::default();
     let given = given.unwrap_or(&nothing);
@@ -69,7 +73,6 @@ pub(super) fn sidecar(given: Option<&SidecarDocument>, mistakes: &mut Mistakes) 
         mistakes.add(at.push_key("startup_failure_threshold"), what);
     }
     let tokens = tokens(given.tokens.as_ref(), at.push_key("tokens"), mistakes);
-    let env = env(given.env.as_ref(), at.push_key("env"), mistakes);
     let mounts = mounts(given.mounts.as_ref(), at.push_key("mounts"), mistakes);
     let excluded_ports =
         ports(given.excluded_ports.as_ref(), at.push_key("excluded_ports"), mistakes);
@@ -86,7 +89,7 @@ pub(super) fn sidecar(given: Option<&SidecarDocument>, mistakes: &mut Mistakes) 
         limits,
         startup_failure_threshold: startup,
         tokens,
-        env,
+        env: env.clone(),
         mounts,
         excluded_ports,
     })
@@ -175,11 +178,14 @@ fn tokens(
     tokens
 }
 
-fn env(
-    given: Option<&Named<String>>,
-    at: ValuePointerRef<'_>,
+/// The further variables of the relay's container.
+pub(super) fn env(
+    given: Option<&SidecarDocument>,
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, String> {
+    let sidecar = ROOT.push_key("sidecar");
+    let at = sidecar.push_key("env");
+    let given = given.and_then(|given| given.env.as_ref());
     let mut env = BTreeMap::new();
     for (name, value) in given.iter().flat_map(|named| &named.0) {
         let at = at.push_key(name);

@@ -5,11 +5,11 @@ use std::fmt::Display;
 
 use deserr::ValuePointerRef;
 
-use super::mistakes::{Mistakes, Place, one_of, shape};
+use super::{Mistakes, Place, one_of, shape};
 
 impl Mistakes {
     /// Reads a text; what is wrong with it is noted at its place.
-    pub(super) fn read<T, E: Display>(
+    pub(in crate::config) fn read<T, E: Display>(
         &mut self,
         text: &str,
         place: impl Into<Place>,
@@ -25,7 +25,7 @@ impl Mistakes {
     }
 
     /// Reads a text that must be there.
-    pub(super) fn needed<T, E: Display>(
+    pub(in crate::config) fn needed<T, E: Display>(
         &mut self,
         text: Option<&str>,
         at: ValuePointerRef<'_>,
@@ -40,7 +40,7 @@ impl Mistakes {
     }
 
     /// Checks that exactly one of several settings is there.
-    pub(super) fn one_of(
+    pub(in crate::config) fn one_of(
         &mut self,
         given: &[(&'static str, bool)],
         at: ValuePointerRef<'_>,
@@ -57,14 +57,14 @@ impl Mistakes {
     }
 
     /// Notes that a setting is missing, unless it was there and wrong.
-    pub(super) fn missing(&mut self, at: ValuePointerRef<'_>, what: &str) {
+    pub(in crate::config) fn missing(&mut self, at: ValuePointerRef<'_>, what: &str) {
         if !self.touch(at) {
             self.add(at, what);
         }
     }
 
     /// The items of a list, each with its number; an empty one is noted.
-    pub(super) fn items<'d, T>(
+    pub(in crate::config) fn items<'d, T>(
         &mut self,
         list: Option<&'d Vec<Option<T>>>,
         at: ValuePointerRef<'_>,
@@ -77,5 +77,20 @@ impl Mistakes {
             }
         }
         items
+    }
+
+    /// With each place as `to` says: the setting stands elsewhere in another document.
+    pub(in crate::config) fn moved(mut self, to: impl Fn(&mut Place)) -> Self {
+        for mistake in &mut self.0 {
+            to(&mut mistake.place);
+        }
+        self
+    }
+
+    /// Takes those out whose place is one of these.
+    pub(in crate::config) fn take(&mut self, is: impl Fn(&Place) -> bool) -> Self {
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|one| is(&one.place));
+        self.0 = left;
+        Self(taken)
     }
 }

@@ -1,0 +1,69 @@
+//! What the tests of the reference pages share: the settings that a schema has, and what a page says.
+
+use std::collections::BTreeSet;
+
+/// Every leaf of the schema, written as the reference writes it: `profiles.<name>.chain[].tags`.
+/// Those `elsewhere` are written as another setting is, and so described there alone.
+pub(crate) fn settings(schema: &serde_json::Value, elsewhere: &[&str]) -> BTreeSet<String> {
+    let mut settings = BTreeSet::new();
+    walk(schema, schema, String::new(), elsewhere, &mut settings);
+    settings
+}
+
+fn walk(
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    at: String,
+    elsewhere: &[&str],
+    settings: &mut BTreeSet<String>,
+) {
+    let variants = schema.get("anyOf").and_then(|any| any.as_array());
+    let schema = variants.map_or(schema, |variants| &variants[0]);
+    let schema = match schema.get("$ref").and_then(|reference| reference.as_str()) {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let is_object = |schema: &serde_json::Value| schema.get("$ref").is_some();
+    if elsewhere.contains(&at.as_str()) {
+        settings.insert(at);
+    } else if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
+        for (name, property) in properties {
+            let dot = if at.is_empty() { "" } else { "." };
+            walk(property, root, format!("{at}{dot}{name}"), elsewhere, settings);
+        }
+    } else if let Some(item) = schema.get("items").filter(|item| is_object(item)) {
+        walk(item, root, format!("{at}[]"), elsewhere, settings);
+    } else if let Some(value) = schema.get("additionalProperties").filter(|value| is_object(value))
+    {
+        walk(value, root, format!("{at}.<name>"), elsewhere, settings);
+    } else {
+        settings.insert(at);
+    }
+}
+
+/// The names in the first column of the reference's tables.
+pub(crate) fn rows(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// The YAML blocks of a document that have a line which starts so.
+pub(crate) fn examples(text: &str, line: &str) -> Vec<String> {
+    let mut examples = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines() {
+        match &mut block {
+            None if line == "```yaml" => block = Some(String::new()),
+            None => {}
+            Some(_) if line == "```" => examples.extend(block.take()),
+            Some(block) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+        }
+    }
+    examples.retain(|example| example.lines().any(|text| text.starts_with(line)));
+    examples
+}

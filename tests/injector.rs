@@ -1,0 +1,254 @@
+//! The injector as an operator and the API server meet it: what its configuration reports, what its
+//! reference says, and what it answers over HTTP.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "documents/mod.rs"]
+mod documents;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use credential_relay::app::injector;
+use credential_relay::config::injector::{Injector, parse, schema};
+use credential_relay::injector::admin::Readiness;
+use credential_relay::injector::{ANNOTATIONS, LEADING_PAST};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+
+use documents::{examples, rows, settings};
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Each case is a file `<name>.yaml` with the report that is expected in `<name>.txt`. With
+/// UPDATE_GOLDEN set the reports are written anew.
+#[test]
+fn every_bad_configuration_is_reported_as_expected() {
+    let folder = project().join("tests/injector_config_cases");
+    let mut cases = BTreeSet::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        cases.insert(entry.unwrap().path().with_extension(""));
+    }
+    assert!(cases.len() >= 8, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let report = match parse(&fs::read_to_string(case.with_extension("yaml")).unwrap()) {
+            Ok(injector) => format!("accepted\n{}\n", injector.warnings.join("\n")),
+            Err(mistakes) => format!("{mistakes}\n"),
+        };
+        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
+        let golden = case.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &report).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != report {
+            wrong.push(format!("{}:\n{report}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Written as in the relay's own file, and so described there alone.
+const DESCRIBED_ELSEWHERE: [&str; 6] = [
+    "relay.endpoint",
+    "relay.admin",
+    "relay.sts",
+    "relay.vault",
+    "inline.source",
+    "profiles.<name>",
+];
+
+fn reference() -> String {
+    fs::read_to_string(project().join("docs/kubernetes.md")).unwrap()
+}
+
+#[test]
+fn the_reference_lists_every_setting_and_every_annotation() {
+    let mut wanted = settings(&schema(), &DESCRIBED_ELSEWHERE);
+    wanted.extend(ANNOTATIONS.map(str::to_owned));
+    assert_eq!(rows(&reference()), wanted);
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let examples = examples(&reference(), "sidecar:");
+    assert_eq!(examples.len(), 2);
+    for (number, example) in examples.iter().enumerate() {
+        if let Err(mistakes) = parse(example) {
+            panic!("docs/kubernetes.md, example {}: {mistakes}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn the_schema_is_closed_and_described_everywhere() {
+    let schema = schema();
+    let definitions = schema["$defs"].as_object().unwrap();
+    let root = ("root".to_owned(), schema.clone());
+    let all = definitions.iter().chain([(&root.0, &root.1)]);
+    for (name, object) in all.filter(|(_, schema)| schema["type"] == "object") {
+        assert_eq!(object["additionalProperties"], false, "{name}");
+        let properties = object.get("properties").and_then(|p| p.as_object());
+        for (key, property) in properties.into_iter().flatten() {
+            assert!(property.get("description").is_some(), "{name}.{key}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_refused_or_read_but_never_fatal() {
+    let text = &examples(&reference(), "sidecar:")[1];
+    for (end, _) in text.char_indices().step_by(3) {
+        let _ = parse(&text[..end]);
+    }
+}
+
+/// `exec` takes the same variables from a program as the injector does from a container.
+#[test]
+fn what_leads_past_the_relay_is_one_list() {
+    let exec = fs::read_to_string(project().join("relay/cli/exec/variables.rs")).unwrap();
+    for name in LEADING_PAST.iter().filter(|name| **name != "AWS_CONTAINER_AUTHORIZATION_TOKEN") {
+        assert!(exec.contains(&format!("\"{name}\"")), "exec keeps {name}");
+    }
+}
+
+/// An injector that runs.
+struct Running {
+    webhook: SocketAddr,
+    admin: SocketAddr,
+    readiness: watch::Sender<Readiness>,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn some_settings() -> Injector {
+    let text = fs::read_to_string(project().join("tests/inject_cases/injector.yaml")).unwrap();
+    let any = "listen: 127.0.0.1:0\nadmin: { listen: '127.0.0.1:0' }\n";
+    parse(&format!("{any}{text}")).unwrap()
+}
+
+impl Running {
+    fn start() -> Self {
+        let app = injector::build(some_settings()).unwrap();
+        let injector::Addresses { webhook, admin } = app.addresses();
+        let (readiness, ready) = watch::channel(Readiness::Waiting("no certificate".to_owned()));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stop = async { stopped.await.unwrap_or(()) };
+            let hurry = std::future::pending();
+            let readiness = move || ready.borrow().clone();
+            app.run(|plain| plain, readiness, stop, hurry, Duration::ZERO).await;
+        });
+        Self { webhook, admin, readiness, stop, task }
+    }
+
+    async fn review(&self, body: &str) -> (u16, String) {
+        ask(self.webhook, "POST", "/mutate", body).await
+    }
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Whoever says too much may be hung up on.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn pod(label: &str, profile: &str) -> Value {
+    json!({
+        "metadata": {
+            "generateName": "api-",
+            "labels": { "credential-relay.io/inject": label },
+            "annotations": { "credential-relay.io/profile": profile },
+        },
+        "spec": { "containers": [{ "name": "app" }] },
+    })
+}
+
+fn review(object: &Value) -> String {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "operation": "CREATE",
+            "namespace": "payments",
+            "object": object,
+        },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
+    let running = Running::start();
+    let (status, body) = running.review(&review(&pod("true", "payments"))).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["response"]["allowed"]), (200, &true.into()), "{body}");
+    assert_eq!(answer["response"]["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
+    assert_eq!(answer["response"]["patchType"], "JSONPatch");
+    assert!(answer["response"]["patch"].as_str().unwrap().len() > 1000);
+
+    let (status, body) = running.review(&review(&pod("true", "nobody"))).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["response"]["allowed"]), (200, &false.into()), "{body}");
+    let message = answer["response"]["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("credential-relay.io/profile: nobody: "), "{message}");
+
+    let (status, body) = running.review(&review(&pod("false", "nobody"))).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["response"]["allowed"]), (200, &true.into()), "{body}");
+    assert!(answer["response"].get("patch").is_none());
+
+    for body in ["", "{", "[]", &review(&Value::Null)[..40], &"[".repeat(10_000)] {
+        let (status, answer) = running.review(body).await;
+        assert_eq!(status, 400, "{answer}");
+    }
+    let (status, answer) = running.review(&"x".repeat(4 * 1024 * 1024 + 1)).await;
+    assert_eq!(status, 400, "{answer}");
+    assert_eq!(ask(running.webhook, "GET", "/mutate", "").await.0, 405);
+    assert_eq!(ask(running.webhook, "POST", "/", "").await.0, 404);
+    assert_eq!(ask(running.webhook, "GET", "/metrics", "").await.0, 404);
+
+    let (_, metrics) = ask(running.admin, "GET", "/metrics", "").await;
+    for (outcome, count) in
+        [("injected", 1), ("refused", 1), ("not_asked", 1), ("malformed", 6), ("unchanged", 0)]
+    {
+        let line = format!(
+            "credential_relay_injector_admissions_total{{outcome=\"{outcome}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn probes_say_whether_the_api_server_can_be_answered() {
+    let running = Running::start();
+    assert_eq!(ask(running.admin, "GET", "/livez", "").await.0, 200);
+    for probe in ["/readyz", "/startupz"] {
+        let (status, text) = ask(running.admin, "GET", probe, "").await;
+        assert_eq!((status, text.as_str()), (503, "not ready: no certificate\n"));
+    }
+    running.readiness.send_replace(Readiness::Ready);
+    assert_eq!(ask(running.admin, "GET", "/readyz", "").await.0, 200);
+    assert_eq!(ask(running.admin, "POST", "/readyz", "").await.0, 405);
+    assert_eq!(ask(running.admin, "POST", "/mutate", "").await.0, 404);
+}
