@@ -128,6 +128,7 @@ impl Keeper {
                 () = sleep_until(at + next.max(CLOSEST)) => {}
                 () = async {
                     current.distrusted().await;
+                    tracing::debug!("a client does not trust the certificate that it was shown");
                     sleep_until(at + CLOSEST_BY_DISTRUST).await;
                 } => {}
             }
