@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::config::Tls;
 use crate::config::environment::{CLUSTER, Environment};
 use crate::credential::Secret;
@@ -48,6 +49,8 @@ pub struct Kubernetes {
     token: PathBuf,
     transport: Transport,
     aside: Aside,
+    /// What the API server's clock said last.
+    date: Option<Timestamp>,
 }
 
 impl fmt::Debug for Kubernetes {
@@ -125,7 +128,13 @@ impl Kubernetes {
         }
         let tls = Tls { ca_cert: Some(folder.join("ca.crt")), ..Tls::default() };
         let transport = transports.get(Security::Tls(tls)).map_err(ConfigError::Tls)?;
-        Ok(Self { address, token: folder.join("token"), transport, aside: Aside::default() })
+        let (token, aside) = (folder.join("token"), Aside::default());
+        Ok(Self { address, token, transport, aside, date: None })
+    }
+
+    /// What the API server's clock said with its last answer, in whole seconds; none before the first.
+    pub fn date(&self) -> Option<Timestamp> {
+        self.date
     }
 
     /// The object as it is; none if there is none.
@@ -182,6 +191,8 @@ impl Kubernetes {
             .await
             .map_err(|error| failed(Kind::Unsent(error.to_string())))?;
         let (head, body) = answer.into_parts();
+        let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
+        self.date = date.and_then(Timestamp::parse_http_date).or(self.date);
         if head.status.is_success() { Ok(body) } else { Err(failed(Kind::of(head.status, &body))) }
     }
 

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("credential", &["arn", "clock"]),
     ("failure", &[]),
     ("files", &[]),
-    ("kubernetes", &["config", "credential", "files", "transport"]),
+    ("kubernetes", &["clock", "config", "credential", "files", "transport"]),
     ("listener", &["shutdown"]),
     ("metrics", &["clock", "config", "failure"]),
     ("schedule", &["clock", "credential"]),

@@ -2,7 +2,7 @@
 //! by the injectors themselves.
 //!
 //! All replicas share one Secret. Each looks at it and at the caBundle of the webhook configuration,
-//! serves what the caBundle trusts, and writes what [`decide`] says while it holds the Lease.
+//! serves what the caBundle trusts, and writes what `decide` says while it holds the Lease.
 
 mod decide;
 mod files;

@@ -99,6 +99,10 @@ impl<A: Accept> Tls<A> {
 impl<A: Accept> Accept for Tls<A> {
     type Stream = Stream<A::Stream>;
 
+    /// The API server keeps a connection for 90 s, and it does not ask again if its request meets one that
+    /// was just closed here: whoever asks must be the one that closes.
+    const IDLE_LIMIT: Duration = Duration::from_secs(180);
+
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>> {
         let accepted = ready!(self.inner.poll_accept(context))?;
         Poll::Ready(Ok(Stream {

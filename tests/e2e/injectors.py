@@ -20,7 +20,7 @@ from harness import EXIT_SECONDS, environment, http_get, spawn, wait_for
 from kube_server import RBAC, Refused
 
 NAMESPACE, ACCOUNT = "credential-relay", "credential-relay-injector"
-SERVICE = SECRET_OWNER = WEBHOOK = LEASE = ACCOUNT
+SERVICE = WEBHOOK = LEASE = ACCOUNT
 SECRET = "credential-relay-injector-tls"
 NAME = f"{SERVICE}.{NAMESPACE}.svc"
 CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
@@ -269,6 +269,10 @@ class Cluster:
 
     def ask_for_rotation(self):
         self.annotate(f"{SECRETS}/{SECRET}", ROTATE, "now")
+
+    def reset_bundle(self):
+        reset = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]
+        self.patch(CONFIGURATION, reset, "application/json-patch+json")
 
     def create_pod(self):
         """Whether a pod that asks for it came out with the relay in it."""

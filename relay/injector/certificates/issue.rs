@@ -9,7 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::decide::Span;
 use crate::clock::Timestamp;
@@ -25,8 +25,15 @@ const BACKDATED: Duration = Duration::from_secs(300);
 /// The CA lives so many times as long as a serving certificate.
 const LIVES: u32 = 10;
 
-/// The key of a CA.
+/// The key of a CA. What of it can be written is wiped when it is dropped; ring does not wipe its own
+/// copy.
 pub(super) struct SigningKey(KeyPair);
+
+impl Drop for SigningKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl SigningKey {
     /// From PKCS#8.
@@ -72,7 +79,7 @@ pub(super) fn serving(
     authority: (&SigningKey, Span),
 ) -> Result<Issued, rcgen::Error> {
     let (SigningKey(signing), span) = authority;
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let key = SigningKey(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?);
     let mut wanted = CertificateParams::new(names)?;
     (wanted.not_before, wanted.not_after) = life(lifetime, lifetime, now)?;
     wanted.not_after = wanted.not_after.min(date(span.until)?);
@@ -82,8 +89,8 @@ pub(super) fn serving(
     wanted.use_authority_key_identifier_extension = true;
     // Of the CA's own certificate nothing counts here but its name and its key.
     let issuer = authority_params().self_signed(signing)?;
-    let certificate = wanted.signed_by(&key, &issuer, signing)?.der().clone();
-    Ok(Issued { certificate, key: Zeroizing::new(key.serialize_der()) })
+    let certificate = wanted.signed_by(&key.0, &issuer, signing)?.der().clone();
+    Ok(Issued { certificate, key: Zeroizing::new(key.der().to_vec()) })
 }
 
 fn authority_params() -> CertificateParams {

@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Status;
 use super::decide::{self, Bundle, Edit, Id, Plan, Serve, State, Write};
-use super::lead::{self, Candidate, Claim, Lease};
+use super::lead::Candidate;
 use super::material::{Material, Serving, Wanted};
 use super::objects::{NewSecret, SecretObject, SecretPatch, TYPE, Webhooks};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, Timestamp};
 use crate::config::injector::certificates::SelfManaged;
 use crate::kubernetes::{Error, Kubernetes, Object, Patch};
 use crate::listener::tls::Current;
@@ -32,6 +32,9 @@ const CLOSEST: Duration = Duration::from_millis(100);
 /// Of looks because a client does not trust what it was shown.
 const CLOSEST_BY_DISTRUST: Duration = Duration::from_secs(1);
 
+/// A certificate begins this long before it was made.
+const CLOCKS_APART: Duration = Duration::from_secs(300);
+
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What keeps the certificates of one replica.
@@ -41,8 +44,6 @@ pub(super) struct Keeper {
     clock: Clock,
     kubernetes: Kubernetes,
     candidate: Candidate,
-    /// Whether this replica holds the Lease.
-    leads: bool,
     current: Current,
     status: watch::Sender<Status>,
     held: Option<Serving>,
@@ -58,6 +59,7 @@ pub(super) struct Keeper {
 struct Told {
     trouble: Option<String>,
     rubbish: Option<String>,
+    clocks: bool,
 }
 
 /// When to look again.
@@ -100,13 +102,13 @@ impl Keeper {
         status: watch::Sender<Status>,
     ) -> Self {
         let wanted = Wanted::of(&settings.service, &settings.namespace, settings.lifetime);
+        let candidate = Candidate::new(name, &settings.namespace, &settings.lease);
         Self {
             settings,
             wanted,
             clock,
             kubernetes,
-            candidate: Candidate::new(name),
-            leads: false,
+            candidate,
             current,
             status,
             held: None,
@@ -128,6 +130,7 @@ impl Keeper {
                 () = sleep_until(at + next.max(CLOSEST)) => {}
                 () = async {
                     current.distrusted().await;
+                    tracing::debug!("a client does not trust the certificate that it was shown");
                     sleep_until(at + CLOSEST_BY_DISTRUST).await;
                 } => {}
             }
@@ -170,6 +173,7 @@ impl Keeper {
     async fn look(&mut self) -> Result<Next, Trouble> {
         let found = self.find().await?;
         let now = self.clock.now();
+        let wall = self.wall();
         let bundle = self.bundle(&found);
         let kept =
             found.material.kept(found.secret.as_ref().is_some_and(SecretObject::rotation_asked));
@@ -180,7 +184,7 @@ impl Keeper {
             bundle,
             held: self.held.as_ref().map(Serving::leaf),
             settle: (self.settings.lifetime / 20).min(SETTLE),
-            now: now.wall,
+            now: wall,
             draw: self.draw,
         };
         let plan = decide::decide(&state);
@@ -270,10 +274,11 @@ impl Keeper {
     async fn write(&mut self, plan: Plan, found: Found) -> Result<Next, Trouble> {
         let lacking = plan.serve == Serve::Nothing;
         if plan.write == Write::Nothing {
-            self.step_down().await;
+            self.candidate.step_down(&mut self.kubernetes).await;
             return Ok(if lacking { Next::Soon } else { Next::Later });
         }
-        if !self.lead().await? {
+        let now = Moment { wall: self.wall(), boot: self.clock.now().boot };
+        if !self.candidate.lead(&mut self.kubernetes, now).await? {
             return Ok(Next::Soon);
         }
         match plan.write {
@@ -297,7 +302,7 @@ impl Keeper {
     }
 
     async fn write_secret(&mut self, mut found: Found, edits: &[Edit]) -> Result<(), Trouble> {
-        let now = self.clock.now().wall;
+        let now = self.wall();
         let changed = found.material.change(edits, self.held.as_ref(), &self.wanted, now);
         changed.map_err(Trouble::Standing)?;
         let object = self.secret_object();
@@ -318,50 +323,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether this replica holds the Lease, which it takes if it can.
-    async fn lead(&mut self) -> Result<bool, Trouble> {
-        let object = self.lease_object();
-        let lease: Option<Lease> = self.kubernetes.get(&object).await?;
-        let now = self.clock.now();
-        let claim = self.candidate.claim(lease.as_ref(), now);
-        let taken = match (claim, &lease) {
-            (Claim::Ours, _) => Ok(()),
-            (Claim::Take, Some(lease)) => {
-                let patch = self.candidate.take(lease, now.wall);
-                self.kubernetes.patch(&object, Patch::Merge, &patch).await
-            }
-            (Claim::Create | Claim::Take, _) => {
-                let new = self.candidate.new_lease(&self.settings.lease, now.wall);
-                self.kubernetes.create(&object, &new).await
-            }
-            (Claim::Wait, _) => {
-                self.leads = false;
-                return Ok(false);
-            }
-        };
-        self.leads = taken.is_ok();
-        match taken {
-            Err(error) if error.is_conflict() => Ok(false),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(true),
+    /// The API server's time: it is the one that verifies what is made here, and a replica whose clock is
+    /// wrong would make certificates for all that are not valid yet.
+    fn wall(&mut self) -> Timestamp {
+        let own = self.clock.now().wall;
+        let date = self.kubernetes.date().unwrap_or(own);
+        let apart = own.saturating_since(date).max(date.saturating_since(own));
+        if apart >= CLOCKS_APART && !self.told.clocks {
+            tracing::warn!(%own, api_server = %date, "the clocks of this machine and of the API server differ; certificates go by the API server's");
         }
-    }
-
-    /// Gives the Lease back. If that fails it runs out.
-    async fn step_down(&mut self) {
-        if !std::mem::take(&mut self.leads) {
-            return;
-        }
-        let object = self.lease_object();
-        if let Ok(Some(lease)) = self.kubernetes.get::<Lease>(&object).await
-            && lease.is_of(&self.candidate)
-        {
-            let released =
-                self.kubernetes.patch(&object, Patch::Merge, &lead::release(&lease)).await;
-            if let Err(error) = released {
-                tracing::debug!(%error, "the Lease was not given back");
-            }
-        }
+        self.told.clocks = apart >= CLOCKS_APART;
+        date
     }
 
     fn webhook_object(&self) -> Object {
@@ -370,10 +342,6 @@ impl Keeper {
 
     fn secret_object(&self) -> Object {
         Object::secret(&self.settings.namespace, &self.settings.secret)
-    }
-
-    fn lease_object(&self) -> Object {
-        Object::lease(&self.settings.namespace, &self.settings.lease)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{Metadata, NewMetadata};
 use crate::clock::{Moment, Timestamp};
+use crate::kubernetes::{Error, Kubernetes, Object, Patch};
 
 /// A Lease that did not change for this long has a holder that is gone. By this replica's own clock:
 /// the times in it are of another's.
@@ -17,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(15);
 
 /// The Lease as it is read.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Lease {
+struct Lease {
     metadata: Metadata,
     #[serde(default)]
     spec: Spec,
@@ -32,16 +33,9 @@ struct Spec {
     lease_transitions: Option<i32>,
 }
 
-impl Lease {
-    /// Whether it is in this replica's name.
-    pub(super) fn is_of(&self, candidate: &Candidate) -> bool {
-        self.spec.holder_identity.as_deref() == Some(candidate.name.as_str())
-    }
-}
-
 /// What is to be done to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+enum Claim {
     /// Make the Lease.
     Create,
     /// Put this replica's name into it.
@@ -56,17 +50,65 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub(super) struct Candidate {
     name: String,
+    lease: String,
+    object: Object,
+    /// Whether it does.
+    leads: bool,
     /// The Lease's version that was seen last, and since when.
     seen: Option<(String, Moment)>,
 }
 
 impl Candidate {
-    pub(super) fn new(name: String) -> Self {
-        Self { name, seen: None }
+    pub(super) fn new(name: String, namespace: &str, lease: &str) -> Self {
+        let object = Object::lease(namespace, lease);
+        Self { name, lease: lease.to_owned(), object, leads: false, seen: None }
+    }
+
+    /// Whether this replica leads, which it does from now on if it can.
+    ///
+    /// # Errors
+    /// If the Lease could be neither read nor taken.
+    pub(super) async fn lead(&mut self, at: &mut Kubernetes, now: Moment) -> Result<bool, Error> {
+        let lease: Option<Lease> = at.get(&self.object).await?;
+        let taken = match (self.claim(lease.as_ref(), now), &lease) {
+            (Claim::Ours, _) => Ok(()),
+            (Claim::Wait, _) => {
+                self.leads = false;
+                return Ok(false);
+            }
+            (Claim::Take, Some(lease)) => {
+                at.patch(&self.object, Patch::Merge, &self.take(lease, now.wall)).await
+            }
+            (Claim::Create | Claim::Take, _) => {
+                at.create(&self.object, &self.new_lease(now.wall)).await
+            }
+        };
+        self.leads = taken.is_ok();
+        match taken {
+            Err(error) if error.is_conflict() => Ok(false),
+            taken => taken.map(|()| true),
+        }
+    }
+
+    /// Gives the Lease back, if this replica has it. If that fails it runs out.
+    pub(super) async fn step_down(&mut self, at: &mut Kubernetes) {
+        if !std::mem::take(&mut self.leads) {
+            return;
+        }
+        let given_back = match at.get::<Lease>(&self.object).await {
+            Ok(Some(lease)) if lease.spec.holder_identity.as_ref() == Some(&self.name) => {
+                at.patch(&self.object, Patch::Merge, &release(&lease)).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = given_back {
+            tracing::debug!(%error, "the Lease was not given back");
+        }
     }
 
     /// Judges the Lease.
-    pub(super) fn claim(&mut self, lease: Option<&Lease>, now: Moment) -> Claim {
+    fn claim(&mut self, lease: Option<&Lease>, now: Moment) -> Claim {
         let Some(lease) = lease else {
             return Claim::Create;
         };
@@ -91,12 +133,12 @@ impl Candidate {
     }
 
     /// The Lease in this replica's name.
-    pub(super) fn new_lease<'a>(&'a self, lease: &'a str, now: Timestamp) -> NewLease<'a> {
-        NewLease { metadata: NewMetadata::named(lease), spec: self.spec(now, 0) }
+    fn new_lease(&self, now: Timestamp) -> NewLease<'_> {
+        NewLease { metadata: NewMetadata::named(&self.lease), spec: self.spec(now, 0) }
     }
 
     /// The change that takes it.
-    pub(super) fn take<'a>(&'a self, lease: &'a Lease, now: Timestamp) -> LeasePatch<'a> {
+    fn take<'a>(&'a self, lease: &'a Lease, now: Timestamp) -> LeasePatch<'a> {
         let before = lease.spec.lease_transitions.unwrap_or(0);
         let changes = lease.spec.holder_identity.as_deref() != Some(&self.name);
         let spec = self.spec(now, before.saturating_add(i32::from(changes)));
@@ -116,7 +158,7 @@ impl Candidate {
 }
 
 /// The change that gives the Lease back.
-pub(super) fn release(lease: &Lease) -> Release<'_> {
+fn release(lease: &Lease) -> Release<'_> {
     Release { metadata: Version::of(lease), spec: Released { holder_identity: None } }
 }
 
@@ -126,19 +168,19 @@ fn micro(at: Timestamp) -> String {
 }
 
 #[derive(Serialize)]
-pub(super) struct NewLease<'a> {
+struct NewLease<'a> {
     metadata: NewMetadata<'a>,
     spec: NewSpec<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct LeasePatch<'a> {
+struct LeasePatch<'a> {
     metadata: Version<'a>,
     spec: NewSpec<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Release<'a> {
+struct Release<'a> {
     metadata: Version<'a>,
     spec: Released,
 }
@@ -189,7 +231,7 @@ mod tests {
 
     #[test]
     fn another_ones_lease_is_taken_once_it_did_not_change_for_its_duration() {
-        let mut candidate = Candidate::new("me".to_owned());
+        let mut candidate = Candidate::new("me".to_owned(), "relay", "leader");
         assert_eq!(candidate.claim(None, at(0)), Claim::Create);
         for (secs, version, holder, expected) in [
             (0, 1, None, Claim::Take),
@@ -212,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_change_carries_the_version_and_counts_new_holders() {
-        let candidate = Candidate::new("me".to_owned());
+        let candidate = Candidate::new("me".to_owned(), "relay", "leader");
         let patch = |holder| {
             let lease = lease(7, holder);
             serde_json::to_value(candidate.take(&lease, at(0).wall)).unwrap()

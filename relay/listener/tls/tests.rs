@@ -133,6 +133,44 @@ async fn plain_http_is_refused() {
     assert!(server.read_u8().await.is_err());
 }
 
+#[derive(Clone)]
+struct Silent;
+
+impl tower::Service<hyper::Request<hyper::body::Incoming>> for Silent {
+    type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        std::future::ready(Ok(hyper::Response::default()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_for_longer_than_the_api_server_keeps_it() {
+    let (current, (trusted, pair)) = (Current::default(), made());
+    current.set(pair);
+    let listener = listener(&current);
+    let (client, server) = duplex(1 << 16);
+    listener.inner.0.lock().unwrap().push(server);
+    let (_trigger, signal) = crate::shutdown::channel();
+    let limits = super::super::Limits::uncounted(8);
+    tokio::spawn(super::super::serve(vec![listener], Silent, limits, signal));
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut client = connector(&trusted).connect(name, client).await.unwrap();
+    for _ in 0..3 {
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 512];
+        let length = client.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK"));
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+}
+
 /// A client that believes everything, to look at what is resumed.
 #[derive(Debug)]
 struct Believes;

@@ -202,7 +202,8 @@ fn a_secret_that_is_lost_is_made_again_around_what_is_served() {
 
 #[test]
 fn of_a_secret_with_rubbish_the_wrong_part_alone_is_replaced() {
-    let broken: [(fn(&mut Kept), Write); 4] = [
+    type Breaks = fn(&mut Kept);
+    let broken: [(Breaks, Write); 4] = [
         (|kept| kept.newest_signs = false, secret(&[Make])),
         (|kept| kept.serving = None, secret(&[Restore])),
         (|kept| kept.authorities.clear(), secret(&[Make])),
