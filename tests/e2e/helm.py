@@ -1,0 +1,102 @@
+"""Helm's own commands (both major versions, see toolchain.py), against the API server of kube_server.py or none."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import yaml
+
+import toolchain
+from harness import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy" / "chart"
+LIBRARY = ROOT / "deploy" / "library"
+EXAMPLES = ROOT / "deploy" / "examples"
+IMAGE = {"image": {"repository": "registry.example/credential-relay"}}
+
+
+class Strict(yaml.SafeLoader):
+    """As the API server reads YAML: a key that stands twice is a mistake."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"{sorted(twice)} twice {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def documents(text):
+    return [document for document in yaml.load_all(text, Strict) if document]
+
+
+class HelmFailed(AssertionError):
+    pass
+
+
+class Helm:
+    def __init__(self, folder, version, kube=None):
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.version = version
+        self._program = toolchain.built("helm") / f"helm{version}"
+        self._environment = environment(
+            self._folder,
+            HELM_CACHE_HOME=str(self._folder / "cache"),
+            HELM_CONFIG_HOME=str(self._folder / "configuration"),
+            HELM_DATA_HOME=str(self._folder / "data"),
+            KUBECONFIG=str(self._folder / "kubeconfig"),
+        )
+        if kube:
+            (self._folder / "kubeconfig").write_text(json.dumps(kube.kubeconfig()))
+
+    def run(self, *arguments, values=()):
+        """Gives standard output; raises HelmFailed with all that was said. `values` are maps, or paths of files."""
+
+        given = []
+        for index, one in enumerate(values):
+            if isinstance(one, dict):
+                path = self._folder / f"values-{index}.json"
+                path.write_text(json.dumps(one))
+                one = path
+            given += ["--values", str(one)]
+        command = [str(self._program), *map(str, arguments), *given]
+        ran = subprocess.run(
+            command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+        )
+        if ran.returncode != 0:
+            raise HelmFailed(f"{' '.join(command)}\nended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        return ran.stdout
+
+    def lint(self, chart=CHART, values=()):
+        return self.run("lint", chart, "--strict", values=values)
+
+    def text(self, *arguments, chart=CHART, name="credential-relay", namespace="credential-relay", values=()):
+        return self.run("template", name, chart, "--namespace", namespace, *arguments, values=values)
+
+    def template(self, *arguments, **where):
+        """The objects that the chart stands for."""
+
+        return documents(self.text(*arguments, **where))
+
+    def install(self, *arguments, chart=CHART, name="credential-relay", namespace="credential-relay", values=()):
+        arguments = ("--namespace", namespace, "--create-namespace", *arguments)
+        return self.run("install", name, chart, *arguments, values=values)
+
+    def upgrade(self, *arguments, chart=CHART, name="credential-relay", namespace="credential-relay", values=()):
+        return self.run("upgrade", name, chart, "--namespace", namespace, *arguments, values=values)
+
+    def uninstall(self, name="credential-relay", namespace="credential-relay"):
+        return self.run("uninstall", name, "--namespace", namespace)
+
+    def manifest(self, name="credential-relay", namespace="credential-relay"):
+        return documents(self.run("get", "manifest", name, "--namespace", namespace))
+
+
+def one(objects, kind, name=None):
+    """The one object of its kind, or of its kind and name."""
+
+    found = [it for it in objects if it["kind"] == kind and name in (None, it["metadata"]["name"])]
+    assert len(found) == 1, f"{len(found)} objects {kind} {name or ''} among {[(it['kind'], it['metadata']['name']) for it in objects]}"
+    return found[0]
