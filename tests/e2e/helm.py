@@ -13,6 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "chart"
 LIBRARY = ROOT / "deploy" / "library"
 EXAMPLES = ROOT / "deploy" / "examples"
+VALUES = {path.stem: path for path in sorted((EXAMPLES / "values").glob("*.yaml"))}
+# As they would be used: each by itself, and those together that do not exclude each other.
+COMBINATIONS = {
+    "nothing": [],
+    **{name: [path] for name, path in VALUES.items()},
+    "all": [path for name, path in VALUES.items() if name not in ("eks", "eks-overlay", "gke-private", "openshift")],
+}
 IMAGE = {"image": {"repository": "registry.example/credential-relay"}}
 
 
@@ -29,6 +36,12 @@ class Strict(yaml.SafeLoader):
 
 def documents(text):
     return [document for document in yaml.load_all(text, Strict) if document]
+
+
+def others_kinds():
+    """The definitions of the kinds of others."""
+
+    return documents((ROOT / "tests" / "e2e" / "custom_resources.yaml").read_text())
 
 
 class HelmFailed(AssertionError):
@@ -100,3 +113,39 @@ def one(objects, kind, name=None):
     found = [it for it in objects if it["kind"] == kind and name in (None, it["metadata"]["name"])]
     assert len(found) == 1, f"{len(found)} objects {kind} {name or ''} among {[(it['kind'], it['metadata']['name']) for it in objects]}"
     return found[0]
+
+
+def configuration(objects):
+    """The injector's configuration."""
+
+    name = one(objects, "Deployment")["metadata"]["name"]
+    return yaml.safe_load(one(objects, "ConfigMap", name)["data"]["injector.yaml"])
+
+
+def pod_of(template, name="pod"):
+    """The pod that a controller would make of its template."""
+
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}, "spec": template["spec"]}
+
+
+def plain_manifest(folder):
+    """What deploy/kubernetes/injector.yaml should be."""
+
+    values = ROOT / "deploy" / "kubernetes" / "values.yaml"
+    head = (
+        "# The injector without Helm: what the chart renders with values.yaml beside this file. Change the registry and the values,\n"
+        "# and render it again:\n"
+        "#\n"
+        "#   helm template credential-relay deploy/chart --namespace credential-relay --values deploy/kubernetes/values.yaml\n"
+        "#\n"
+        "# The Secret and the Lease are empty here on purpose, and the webhook has no caBundle: the injector fills all three.\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: credential-relay\n  labels: { pod-security.kubernetes.io/enforce: restricted }\n"
+    )
+    return head + Helm(folder, 3).text(values=[values])
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        (ROOT / "deploy" / "kubernetes" / "injector.yaml").write_text(plain_manifest(folder))

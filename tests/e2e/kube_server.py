@@ -116,6 +116,20 @@ class Kube:
         made = f"{root}/namespaces/{namespace}/{kind['name']}" if kind["namespaced"] else f"{root}/{kind['name']}"
         return f"{made}/{thing['metadata']['name']}", made
 
+    def serves(self, definition):
+        """Waits until a custom resource's kind is there."""
+
+        spec = definition["spec"]
+        path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}"
+
+        def there():
+            try:
+                return any(kind["name"] == spec["names"]["plural"] for kind in self.call("GET", path)["resources"])
+            except Refused:
+                return False
+
+        wait_for(there, f"the API server serves {spec['names']['plural']}")
+
     def get(self, thing, **where):
         return self.call("GET", self.path_of(thing, **where)[0])
 

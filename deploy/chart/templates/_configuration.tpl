@@ -1,4 +1,4 @@
-{{/* The injector's configuration. Below sidecar, relay, profiles and policy it is what the values say, untouched. */}}
+{{/* The injector's configuration. Below sidecar, relay, inline, profiles and policy it is what the values say, untouched. */}}
 {{- define "credential-relay.configuration" -}}
 {{- $image := include "credential-relay.image" . -}}
 {{- $sidecar := merge (dict) .Values.sidecar (dict "image" $image "image_pull_policy" .Values.image.pullPolicy) -}}
@@ -8,7 +8,7 @@ admin:
 certificates:
   {{- if eq .Values.certificates.mode "selfManaged" }}
   self_managed:
-    namespace: {{ .Release.Namespace }}
+    namespace: {{ .Release.Namespace | quote }}
     service: {{ include "credential-relay.injector" . }}
     secret: {{ include "credential-relay.tlsSecret" . }}
     lease: {{ include "credential-relay.injector" . }}
@@ -23,6 +23,10 @@ sidecar:
   {{- toYaml $sidecar | nindent 2 }}
 {{- with .Values.relay }}
 relay:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.inline }}
+inline:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.profiles }}

@@ -1,0 +1,231 @@
+"""The Helm chart in a real API server, which checks every object as strictly as it can, by both major versions of Helm. No
+controller runs there, so Deployments make no pods: what is told is what the server thinks of the objects, of the rights that they
+give, and of pods while no injector answers.
+"""
+
+import copy
+import json
+import re
+from base64 import b64encode
+
+import pytest
+
+from helm import COMBINATIONS, EXAMPLES, IMAGE, Helm, HelmFailed, configuration, one, pod_of
+from kube_server import RBAC, Refused
+
+INJECTED = "credential-relay.io/inject"
+
+
+@pytest.fixture(scope="module", params=[3, 4], ids=["helm3", "helm4"])
+def installer(request, cluster, tmp_path_factory):
+    """Each Helm, with the API server."""
+
+    return Helm(tmp_path_factory.mktemp("installer"), request.param, cluster)
+
+
+@pytest.fixture
+def installed(installer, request):
+    """A release of the default values, with one profile, gone after the test."""
+
+    values = [IMAGE, EXAMPLES / "values" / "vault.yaml"]
+    installer.install(values=values)
+    yield values
+    installer.uninstall()
+
+
+# What the API server says of it
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combination):
+    values = [IMAGE, *COMBINATIONS[combination]]
+    namespace = f"{combination}-{installer.version}"
+    where = {"namespace": namespace, "values": values}
+    installer.install("--wait=false" if installer.version == 3 else "--wait=hookOnly", **where)
+    objects = installer.manifest(namespace=namespace)
+    for thing in objects:
+        assert cluster.exists(thing, default_namespace=namespace), thing["metadata"]
+    installer.upgrade(**where)
+    installer.uninstall(namespace=namespace)
+    for thing in objects:
+        assert not cluster.exists(thing, default_namespace=namespace), thing["metadata"]
+        # Helm itself does not ask for it: a field that is not known, or stands where none is.
+        cluster.create(thing, dry_run=True, default_namespace=namespace)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_the_injectors_pod_is_restricted(cluster, combination, tmp_path):
+    """As the API server's own Pod Security says."""
+
+    namespace = f"restricted-{combination}"
+    level = "privileged" if combination == "eks-overlay" else "restricted"
+    cluster.namespace(namespace, **{"pod-security.kubernetes.io/enforce": level})
+    objects = Helm(tmp_path, 3).template(namespace=namespace, values=[IMAGE, *COMBINATIONS[combination]])
+    template = one(objects, "Deployment")["spec"]["template"]
+    cluster.service_account(namespace, template["spec"]["serviceAccountName"])
+    made = cluster.create(pod_of(template), dry_run=True, default_namespace=namespace)
+    assert made["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+    assert made["metadata"]["labels"].get(INJECTED) is None
+    token = [volume for volume in made["spec"]["volumes"] if volume["name"].startswith("kube-api-access")]
+    # Whoever needs no API server cannot ask it.
+    assert bool(token) == ("self_managed" in configuration(objects)["certificates"])
+
+
+def test_releases_of_one_name_stand_beside_each_other(installer, cluster):
+    long = "a" * 53
+    for namespace in ("first", "second"):
+        installer.install(name=long, namespace=f"{namespace}-{installer.version}", values=[IMAGE])
+    try:
+        for namespace in ("first", "second"):
+            where = f"{namespace}-{installer.version}"
+            objects = installer.manifest(name=long, namespace=where)
+            webhook = one(objects, "MutatingWebhookConfiguration")
+            service = webhook["webhooks"][0]["clientConfig"]["service"]
+            assert service["namespace"] == where and len(service["name"]) <= 63
+            assert configuration(objects)["certificates"]["self_managed"]["webhook"] == webhook["metadata"]["name"]
+    finally:
+        for namespace in ("first", "second"):
+            installer.uninstall(name=long, namespace=f"{namespace}-{installer.version}")
+
+
+# What an upgrade leaves alone
+
+
+def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed):
+    """The caBundle, the certificates in their Secret and the Lease, whether Helm merges or the server does."""
+
+    objects = installer.manifest()
+    webhook, secret, lease = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease"))
+    bundle = b64encode(b"-----BEGIN CERTIFICATE-----\n").decode()
+    account = injectors_token(cluster, objects)
+    name = webhook["webhooks"][0]["name"]
+    change = {"webhooks": [{"name": name, "clientConfig": {"caBundle": bundle}}]}
+    cluster.patch(webhook, change, account, "application/strategic-merge-patch+json")
+    cluster.patch(secret, {"data": {"tls.crt": bundle}}, account)
+    cluster.patch(lease, {"spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}, account)
+    more = {"injector": {"replicas": 3}, "webhook": {"timeoutSeconds": 5}, "commonLabels": {"team": "platform"}}
+    installer.upgrade(values=[*installed, more])
+    webhook, secret, lease = map(cluster.get, (webhook, secret, lease))
+    assert webhook["webhooks"][0]["timeoutSeconds"] == 5 and webhook["metadata"]["labels"]["team"] == "platform"
+    assert webhook["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+    assert secret["data"] == {"tls.crt": bundle} and lease["spec"]["holderIdentity"] == "one"
+    # Back, and a webhook whose certificate comes from elsewhere has what was given.
+    installer.run("rollback", "credential-relay", "1", "--namespace", "credential-relay")
+    assert cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+
+
+def test_a_caBundle_of_ones_own_is_kept_up_to_date(installer, cluster):
+    bundles = [b64encode(text).decode() for text in (b"first", b"second")]
+    ours = lambda bundle: {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}
+    with pytest.raises(HelmFailed, match="caBundle"):
+        # The API server reads it: it must hold a certificate.
+        installer.install(values=[IMAGE, ours(bundles[0])])
+    installer.run("uninstall", "credential-relay", "--namespace", "credential-relay", "--ignore-not-found")
+    objects = installer.template(values=[IMAGE, ours(bundles[1])])
+    assert one(objects, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]["caBundle"] == bundles[1]
+
+
+# The least privilege
+
+
+def injectors_token(cluster, objects):
+    pod = one(objects, "Deployment")["spec"]["template"]["spec"]
+    return cluster.token(one(objects, "Deployment")["metadata"]["namespace"], pod["serviceAccountName"])
+
+
+def test_the_injector_may_do_what_it_does_and_nothing_else(installer, cluster, installed):
+    objects = installer.manifest()
+    token = injectors_token(cluster, objects)
+    own = {kind: one(objects, kind) for kind in ("Secret", "Lease", "MutatingWebhookConfiguration")}
+    for thing in own.values():
+        assert cluster.call("GET", cluster.path_of(thing)[0], token=token)["metadata"]["name"]
+        cluster.patch(thing, {"metadata": {"annotations": {"seen": "true"}}}, token)
+    for thing in own.values():
+        path, made = cluster.path_of(thing)
+        other = copy.deepcopy(thing)
+        other["metadata"]["name"] = "another"
+        for method, where, body in [
+            ("GET", made, None),
+            ("POST", made, other),
+            ("DELETE", path, None),
+            ("PUT", path, thing),
+            ("GET", f"{made}/another", None),
+        ]:
+            forbidden(cluster, method, where, body, token)
+    for path in ("/api/v1/pods", "/api/v1/configmaps", "/api/v1/namespaces/default/secrets", f"{RBAC}/clusterroles"):
+        forbidden(cluster, "GET", path, None, token)
+
+
+def forbidden(cluster, method, path, body, token):
+    with pytest.raises(Refused) as refused:
+        cluster.call(method, path, body, token)
+    assert refused.value.status == 403, refused.value
+
+
+# While no injector answers
+
+
+def test_only_pods_that_ask_wait_for_the_injector(installer, cluster, installed):
+    namespace = f"applications-{installer.version}"
+    cluster.namespace(namespace)
+    cluster.service_account(namespace, "default")
+    cluster.service_account("credential-relay", "default")
+    with pytest.raises(Refused) as refused:
+        cluster.create(application(namespace, {INJECTED: "true"}), dry_run=True)
+    assert refused.value.status == 500 and 'failed calling webhook "inject.credential-relay.io"' in str(refused.value)
+    assert cluster.create(application(namespace, {}), dry_run=True)
+    # Its own namespace is never asked about, so that it can always come back.
+    assert cluster.create(application("credential-relay", {INJECTED: "true"}), dry_run=True)
+    injector = pod_of(one(installer.manifest(), "Deployment")["spec"]["template"])
+    assert cluster.create(injector, dry_run=True, default_namespace="credential-relay")
+    cluster.call("DELETE", "/api/v1/namespaces/credential-relay/serviceaccounts/default")
+
+
+def application(namespace, labels):
+    container = {"name": "app", "image": "example/app"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "app", "namespace": namespace, "labels": labels},
+        "spec": {"containers": [container]},
+    }
+
+
+def test_uninstalling_frees_pods_that_ask(installer, cluster):
+    installer.install(values=[IMAGE])
+    installer.uninstall()
+    namespace = f"freed-{installer.version}"
+    cluster.namespace(namespace)
+    cluster.service_account(namespace, "default")
+    assert cluster.create(application(namespace, {INJECTED: "true"}), dry_run=True)
+
+
+# Metrics
+
+
+def metric_names(text):
+    return set(re.findall(r"\b(?:credential_relay|apiserver)_[a-z_]+", text))
+
+
+def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay, calm_aws):
+    """What a relay says of itself, its README where a metric comes only with what this relay does not do, and the API server."""
+
+    objects = helm.template(values=[IMAGE, EXAMPLES / "values" / "monitoring.yaml"])
+    rules = [rule for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    dashboard = json.loads(one(objects, "ConfigMap", "credential-relay-dashboard")["data"]["credential-relay.json"])
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    named = metric_names("\n".join([rule["expr"] for rule in rules] + panels + [json.dumps(dashboard["templating"])]))
+    relay = start_relay(calm_aws).ready()
+    said = relay.ask_admin("/metrics")[2]
+    families = dict(re.findall(r"^# TYPE (\S+) (\S+)", said, re.MULTILINE))
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""], "info": ["_info"]}
+    known = {family + suffix for family, kind in families.items() for suffix in suffixes[kind]}
+    ours = {name for name in named if name.startswith("credential_relay_")}
+    assert ours and ours <= known, ours - known
+    theirs = {name for name in named if name.startswith("apiserver_")}
+    known = metric_names(cluster.metrics())
+    assert theirs and theirs <= known, theirs - known
+    # And the labels that a dashboard or an alert asks for.
+    decisions = set(re.findall(r'decision="([a-z_]+)"', said))
+    asked = {word for rule in rules for words in re.findall(r'decision=~"([a-z_|]+)"', rule["expr"]) for word in words.split("|")}
+    assert asked <= decisions, asked - decisions
