@@ -11,6 +11,7 @@ from base64 import b64encode
 import pytest
 
 from helm import COMBINATIONS, EXAMPLES, IMAGE, Helm, HelmFailed, configuration, one, pod_of
+from identities import Authority
 from kube_server import RBAC, Refused
 
 INJECTED = "credential-relay.io/inject"
@@ -91,12 +92,12 @@ def test_releases_of_one_name_stand_beside_each_other(installer, cluster):
 # What an upgrade leaves alone
 
 
-def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed):
+def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed, tmp_path):
     """The caBundle, the certificates in their Secret and the Lease, whether Helm merges or the server does."""
 
     objects = installer.manifest()
     webhook, secret, lease = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease"))
-    bundle = b64encode(b"-----BEGIN CERTIFICATE-----\n").decode()
+    bundle = b64encode(Authority(tmp_path).authority.read_bytes()).decode()
     account = injectors_token(cluster, objects)
     name = webhook["webhooks"][0]["name"]
     change = {"webhooks": [{"name": name, "clientConfig": {"caBundle": bundle}}]}

@@ -1,4 +1,4 @@
-{{/* Names. 52 characters leave room for the longest suffix. */}}
+{{/* Names. 52 characters leave room for the suffix: a Service has 63 for its name. */}}
 {{- define "credential-relay.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
@@ -31,6 +31,9 @@
 {{- define "credential-relay.tlsSecret" -}}
 {{- if eq .Values.certificates.mode "secret" -}}
 {{- required "certificates.secret.name is missing: with certificates.mode secret, name the Secret that has tls.crt and tls.key" .Values.certificates.secret.name -}}
+{{- else if eq .Values.certificates.mode "certManager" -}}
+{{- /* Another name than the injector's own: a Secret's type cannot change when the mode does. */ -}}
+{{- include "credential-relay.injector" . }}-cert-manager
 {{- else -}}
 {{- include "credential-relay.injector" . }}-tls
 {{- end -}}
