@@ -25,7 +25,7 @@ def installer(request, cluster, tmp_path_factory):
 
 
 @pytest.fixture
-def installed(installer, request):
+def installed(installer):
     """A release of the default values, with one profile, gone after the test."""
 
     values = [IMAGE, EXAMPLES / "values" / "vault.yaml"]
@@ -42,7 +42,7 @@ def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combinat
     values = [IMAGE, *COMBINATIONS[combination]]
     namespace = f"{combination}-{installer.version}"
     where = {"namespace": namespace, "values": values}
-    installer.install("--wait=false" if installer.version == 3 else "--wait=hookOnly", **where)
+    installer.install(**where)
     objects = installer.manifest(namespace=namespace)
     for thing in objects:
         assert cluster.exists(thing, default_namespace=namespace), thing["metadata"]
