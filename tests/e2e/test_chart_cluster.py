@@ -10,11 +10,12 @@ from base64 import b64encode
 
 import pytest
 
-from helm import COMBINATIONS, EXAMPLES, IMAGE, Helm, HelmFailed, configuration, one, pod_of
+from helm import COMBINATIONS, EXAMPLES, IMAGE, ROOT, Helm, configuration, one, pod_of
 from identities import Authority
 from kube_server import RBAC, Refused
 
 INJECTED = "credential-relay.io/inject"
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module", params=[3, 4], ids=["helm3", "helm4"])
@@ -37,7 +38,11 @@ def installed(installer):
 # What the API server says of it
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS)
+# Both render the same, so one of them with everything is enough.
+EVERY = [(3, name) for name in COMBINATIONS] + [(4, "nothing"), (4, "all")]
+
+
+@pytest.mark.parametrize(("installer", "combination"), EVERY, indirect=["installer"], ids=[f"helm{v}-{name}" for v, name in EVERY])
 def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combination):
     values = [IMAGE, *COMBINATIONS[combination]]
     namespace = f"{combination}-{installer.version}"
@@ -115,15 +120,24 @@ def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed
     assert cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
 
 
-def test_a_caBundle_of_ones_own_is_kept_up_to_date(installer, cluster):
-    bundles = [b64encode(text).decode() for text in (b"first", b"second")]
-    ours = lambda bundle: {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}
-    with pytest.raises(HelmFailed, match="caBundle"):
-        # The API server reads it: it must hold a certificate.
-        installer.install(values=[IMAGE, ours(bundles[0])])
-    installer.run("uninstall", "credential-relay", "--namespace", "credential-relay", "--ignore-not-found")
-    objects = installer.template(values=[IMAGE, ours(bundles[1])])
-    assert one(objects, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]["caBundle"] == bundles[1]
+def test_a_bundle_of_ones_own_is_kept_up_to_date(installer, cluster, tmp_path):
+    bundles = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        bundles.append(b64encode(Authority(tmp_path / name).authority.read_bytes()).decode())
+    values = lambda bundle: [IMAGE, {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}]
+    installer.install(values=values(bundles[0]))
+    try:
+        webhook = one(installer.manifest(), "MutatingWebhookConfiguration")
+        trusted = lambda: cluster.get(webhook)["webhooks"][0]["clientConfig"].get("caBundle")
+        assert trusted() == bundles[0]
+        installer.upgrade(values=values(bundles[1]))
+        assert trusted() == bundles[1]
+        # A chart that has it no more takes it away: it is not another's to keep.
+        installer.upgrade(values=values(""))
+        assert trusted() is None
+    finally:
+        installer.uninstall()
 
 
 # The least privilege
@@ -209,7 +223,7 @@ def metric_names(text):
 
 
 def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay, calm_aws):
-    """What a relay says of itself, its README where a metric comes only with what this relay does not do, and the API server."""
+    """What a relay says of itself, its README (for what only another source brings), and the API server."""
 
     objects = helm.template(values=[IMAGE, EXAMPLES / "values" / "monitoring.yaml"])
     rules = [rule for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
@@ -221,6 +235,7 @@ def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay
     families = dict(re.findall(r"^# TYPE (\S+) (\S+)", said, re.MULTILINE))
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""], "info": ["_info"]}
     known = {family + suffix for family, kind in families.items() for suffix in suffixes[kind]}
+    known |= {f"credential_relay_{name}" for name in re.findall(r"`([a-z_]+)`", README.split("Metrics, all with", 1)[1].split("## ", 1)[0])}
     ours = {name for name in named if name.startswith("credential_relay_")}
     assert ours and ours <= known, ours - known
     theirs = {name for name in named if name.startswith("apiserver_")}

@@ -48,7 +48,7 @@ def test_the_library_makes_a_pod_that_runs_restricted(helm, cluster, example, bi
     assert variables(containers["app"])["NO_PROXY"] == ".example.internal,127.0.0.1,localhost"
     file = tmp_path / "relay.yaml"
     file.write_text(text)
-    accepted(binary, "check", "--config", file, home=tmp_path)
+    accepted(binary, "check", "--config", file, home=tmp_path, POD_NAME="pod")
 
 
 def variables(container):
@@ -59,8 +59,8 @@ def mounts(container):
     return {mount["mountPath"]: (mount["name"], mount.get("readOnly", False)) for mount in container["volumeMounts"]}
 
 
-def accepted(binary, *arguments, home):
-    ran = subprocess.run([binary, *arguments], env=environment(home), capture_output=True, text=True, timeout=60)
+def accepted(binary, *arguments, home, **variables):
+    ran = subprocess.run([binary, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
