@@ -1,7 +1,10 @@
 """Helm's own commands (both major versions, see toolchain.py), against the API server of kube_server.py or none."""
 
 import json
+import os
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -11,6 +14,9 @@ from harness import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "chart"
+SCHEMA = CHART / "values.schema.json"
+# What of the values is the injector's own configuration.
+HANDED_ON = ("sidecar", "relay", "inline", "profiles", "policy")
 LIBRARY = ROOT / "deploy" / "library"
 EXAMPLES = ROOT / "deploy" / "examples"
 VALUES = {path.stem: path for path in sorted((EXAMPLES / "values").glob("*.yaml"))}
@@ -20,7 +26,11 @@ COMBINATIONS = {
     **{name: [path] for name, path in VALUES.items()},
     "all": [path for name, path in VALUES.items() if name not in ("eks", "eks-overlay", "gke-private", "openshift")],
 }
-IMAGE = {"image": {"repository": "registry.example/credential-relay"}}
+# The least that must be said.
+LEAST = {
+    "image": {"repository": "registry.example/credential-relay"},
+    "policy": [{"namespaces": ["*"], "profiles": ["*"]}],
+}
 
 
 class Strict(yaml.SafeLoader):
@@ -144,8 +154,52 @@ def plain_manifest(folder):
     return head + Helm(folder, 3).text(values=[values])
 
 
-if __name__ == "__main__":
-    import tempfile
+def values_schema(program):
+    """What deploy/chart/values.schema.json should be: its own part as it is, and what is handed on to the injector as the program
+    itself says.
+    """
 
-    with tempfile.TemporaryDirectory() as folder:
-        (ROOT / "deploy" / "kubernetes" / "injector.yaml").write_text(plain_manifest(folder))
+    ran = subprocess.run([program, "inject", "--schema"], capture_output=True, text=True, check=True)
+    injector = without_null(json.loads(ran.stdout.replace("#/$defs/", "#/definitions/")))
+    schema = json.loads(SCHEMA.read_text())
+    for name in HANDED_ON:
+        schema["properties"][name] = injector["properties"][name]
+    # The chart's own image is there if this says none; and by default there is no short form.
+    schema["properties"]["sidecar"].pop("required", None)
+    injector["$defs"]["InlineDocument"].pop("required", None)
+    schema["definitions"] = {name: injector["$defs"][name] for name in sorted(named(schema["properties"], injector["$defs"]))}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def without_null(schema):
+    """Helm takes what is null away, and a message that says what else may stand there is hard to read."""
+
+    if isinstance(schema, list):
+        return [without_null(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: without_null(value) for key, value in schema.items()}
+    several = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+    if len(several) == 1:
+        del schema["anyOf"]
+        schema |= several[0]
+    if isinstance(schema.get("type"), list):
+        schema["type"] = next(kind for kind in schema["type"] if kind != "null")
+    return schema
+
+
+def named(schema, definitions):
+    """The definitions that a schema needs."""
+
+    found, left = set(), set(re.findall(r"#/definitions/(\w+)", json.dumps(schema)))
+    while left:
+        found |= left
+        left = {name for one in left for name in re.findall(r"#/definitions/(\w+)", json.dumps(definitions[one]))} - found
+    return found
+
+
+if __name__ == "__main__":
+    if os.environ.get("RELAY_BIN"):
+        SCHEMA.write_text(values_schema(os.environ["RELAY_BIN"]))
+    with tempfile.TemporaryDirectory() as written:
+        (ROOT / "deploy" / "kubernetes" / "injector.yaml").write_text(plain_manifest(written))

@@ -32,6 +32,7 @@ class Refused(AssertionError):
 class Kube:
     def __init__(self, folder):
         data, written = Path(folder) / "kube", Path(folder) / "kube.log"
+        self._folder = data
         data.mkdir()
         with open(written, "w") as log:
             self._process = spawn(
@@ -64,19 +65,19 @@ class Kube:
     def __exit__(self, *_):
         self.stop()
 
-    def call(self, method, path, body=None, token=None, content_type="application/json"):
+    def call(self, method, path, body=None, token=None, kind="application/json"):
         """One request, of an administrator unless with another's token: gives the body, or raises Refused."""
 
-        status, said = self._ask(method, path, body, token, content_type)
+        status, said = self._ask(method, path, body, token, kind)
         said = json.loads(said)
         if status >= 300:
             raise Refused(method, path, status, said)
         return said
 
-    def _ask(self, method, path, body=None, token=None, content_type="application/json"):
+    def _ask(self, method, path, body=None, token=None, kind="application/json"):
         parts = urlsplit(self.address)
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30, context=self._trusted)
-        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": content_type}
+        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": kind}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -88,6 +89,14 @@ class Kube:
         status, said = self._ask("GET", "/metrics")
         assert status == 200, said
         return said.decode()
+
+    def asked(self, namespace, name):
+        """What a service account has asked so far: verb, resource and the object's name, by the server's own audit."""
+
+        account = f"system:serviceaccount:{namespace}:{name}"
+        lines = map(json.loads, (self._folder / "audit.log").read_text().splitlines())
+        told = [line for line in lines if line["user"]["username"] == account]
+        return {(line["verb"], line["objectRef"]["resource"], line["objectRef"].get("name")) for line in told}
 
     def kubeconfig(self):
         """An administrator's, as kubectl and Helm read it."""
@@ -139,8 +148,8 @@ class Kube:
         query = "?fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
         return self.call("POST", self.path_of(thing, **where)[1] + query, thing, token)
 
-    def patch(self, thing, change, token=None, content_type="application/merge-patch+json", **where):
-        return self.call("PATCH", self.path_of(thing, **where)[0], change, token, content_type)
+    def patch(self, thing, change, token=None, kind="application/merge-patch+json", **where):
+        return self.call("PATCH", self.path_of(thing, **where)[0], change, token, kind)
 
     def delete(self, thing, **where):
         self.call("DELETE", self.path_of(thing, **where)[0])

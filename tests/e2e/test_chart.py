@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from helm import CHART, COMBINATIONS, EXAMPLES, IMAGE, LIBRARY, ROOT, Helm, HelmFailed, configuration, documents, one
+from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, HelmFailed, configuration, documents, one
 
 
 # What Helm says of it
@@ -15,7 +15,7 @@ from helm import CHART, COMBINATIONS, EXAMPLES, IMAGE, LIBRARY, ROOT, Helm, Helm
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_it_is_linted_and_rendered_the_same_each_time(helm, combination):
-    values = [IMAGE, *COMBINATIONS[combination]]
+    values = [LEAST, *COMBINATIONS[combination]]
     said = helm.lint(values=values)
     assert "1 chart(s) linted, 0 chart(s) failed" in said and "[WARNING]" not in said
     first = helm.text(values=values)
@@ -25,7 +25,7 @@ def test_it_is_linted_and_rendered_the_same_each_time(helm, combination):
 
 
 def test_both_helms_render_the_same(tmp_path):
-    values = [IMAGE, *COMBINATIONS["all"]]
+    values = [LEAST, *COMBINATIONS["all"]]
     three, four = (Helm(tmp_path / str(version), version).template(values=values) for version in (3, 4))
     by_name = lambda it: (it["kind"], it["metadata"]["name"])
     assert sorted(three, key=by_name) == sorted(four, key=by_name)
@@ -33,13 +33,18 @@ def test_both_helms_render_the_same(tmp_path):
 
 def test_the_image_must_be_named(helm):
     with pytest.raises(HelmFailed, match="image.repository is missing: there is no public image, so name the repository"):
-        helm.text()
+        helm.text(values=[{"policy": LEAST["policy"]}])
+
+
+def test_there_must_be_a_rule(helm):
+    with pytest.raises(HelmFailed, match="policy is missing: a pod gets nothing that no rule allows"):
+        helm.text(values=[{"image": LEAST["image"]}])
 
 
 def test_kubernetes_without_native_sidecars_is_refused(helm):
     with pytest.raises(HelmFailed, match="1.29"):
-        helm.text("--kube-version", "1.28.9", values=[IMAGE])
-    assert helm.text("--kube-version", "v1.29.0-eks-036c24b", values=[IMAGE])
+        helm.text("--kube-version", "1.28.9", values=[LEAST])
+    assert helm.text("--kube-version", "v1.29.0-eks-036c24b", values=[LEAST])
 
 
 # What is wrong, and words that the message has.
@@ -75,9 +80,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("values", "words"), WRONG, ids=[f"{json.dumps(values)[:60]}" for values, _ in WRONG])
 def test_what_cannot_be_is_refused_by_name(helm, values, words):
-    given = copy.deepcopy(IMAGE)
+    given = copy.deepcopy(LEAST)
     for key, value in values.items():
-        given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
+        both = isinstance(value, dict) and isinstance(given.get(key), dict)
+        given[key] = given[key] | value if both else value
     with pytest.raises(HelmFailed) as refused:
         helm.text(values=[given])
     said = str(refused.value).split("ended with", 1)[1]
@@ -108,7 +114,7 @@ def test_its_versions_are_the_programs():
 
 def test_a_digest_outranks_the_tag(helm):
     image = {"repository": "registry.example:5000/team/relay", "tag": "1.2.3"}
-    container = lambda: one(helm.template(values=[{"image": image}]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    container = lambda: one(helm.template(values=[LEAST | {"image": image}]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
     assert container()["image"] == "registry.example:5000/team/relay:1.2.3"
     image["digest"] = f"sha256:{'0' * 64}"
     assert container()["image"] == f"registry.example:5000/team/relay@sha256:{'0' * 64}"
@@ -116,7 +122,7 @@ def test_a_digest_outranks_the_tag(helm):
 
 def test_a_changed_configuration_starts_the_injectors_again(helm):
     def checksum(*values):
-        template = one(helm.template(values=[IMAGE, *values]), "Deployment")["spec"]["template"]
+        template = one(helm.template(values=[LEAST, *values]), "Deployment")["spec"]["template"]
         return template["metadata"]["annotations"]["checksum/configuration"]
 
     policy = {"policy": [{"namespaces": ["*"], "profiles": ["x"]}]}
@@ -124,18 +130,18 @@ def test_a_changed_configuration_starts_the_injectors_again(helm):
 
 
 def test_an_address_of_ipv6_gets_brackets(helm):
-    objects = helm.template(values=[IMAGE, {"injector": {"address": "::"}}])
+    objects = helm.template(values=[LEAST, {"injector": {"address": "::"}}])
     assert configuration(objects)["listen"] == "[::]:8443"
 
 
 def test_what_was_given_by_the_chart_can_be_taken_away(helm):
     values = {"injector": {"podLabels": {"sidecar.istio.io/inject": None}, "nodeSelector": {"kubernetes.io/os": None}}}
-    pod = one(helm.template(values=[IMAGE, values]), "Deployment")["spec"]["template"]
+    pod = one(helm.template(values=[LEAST, values]), "Deployment")["spec"]["template"]
     assert "sidecar.istio.io/inject" not in pod["metadata"]["labels"] and "nodeSelector" not in pod["spec"]
 
 
 def test_nothing_selects_more_than_the_injectors(helm):
-    objects = helm.template(values=[IMAGE, *COMBINATIONS["all"]])
+    objects = helm.template(values=[LEAST, *COMBINATIONS["all"]])
     deployment = one(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [one(objects, "Service")["spec"]["selector"]]
@@ -153,7 +159,7 @@ def test_nothing_selects_more_than_the_injectors(helm):
 def test_every_right_is_one_that_the_program_uses(helm):
     """Each verb on each kind stands in the program's client of the API server, and each rule has a name."""
 
-    rules = [rule for role in helm.template(values=[IMAGE]) for rule in role.get("rules", []) if "verbs" in rule]
+    rules = [rule for role in helm.template(values=[LEAST]) for rule in role.get("rules", []) if "verbs" in rule]
     given = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert given == {
         *(("secrets", verb) for verb in ("get", "patch")),
@@ -166,7 +172,7 @@ def test_every_right_is_one_that_the_program_uses(helm):
 @pytest.mark.parametrize("mode", ["certManager", "secret"])
 def test_certificates_from_elsewhere_need_no_right(helm, mode):
     values = {"certificates": {"mode": mode, "secret": {"name": "tls"}}}
-    objects = helm.template(values=[IMAGE, values])
+    objects = helm.template(values=[LEAST, values])
     kinds = {thing["kind"] for thing in objects}
     assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Secret", "Lease"}
     assert not one(objects, "Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"]
@@ -176,7 +182,7 @@ def test_certificates_from_elsewhere_need_no_right(helm, mode):
 
 
 def test_cert_manager_is_told_whose_certificate_it_is(helm):
-    objects = helm.template(values=[IMAGE, EXAMPLES / "values" / "cert-manager.yaml"])
+    objects = helm.template(values=[LEAST, EXAMPLES / "values" / "cert-manager.yaml"])
     webhook = one(objects, "MutatingWebhookConfiguration")
     namespace, name = webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].split("/")
     certificate = one(objects, "Certificate", name)
@@ -191,7 +197,7 @@ def test_cert_manager_is_told_whose_certificate_it_is(helm):
 def test_alerts_can_be_left_out_and_are_labelled(helm):
     names = lambda objects: {rule["alert"] for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]}
     monitoring = EXAMPLES / "values" / "monitoring.yaml"
-    objects = helm.template(values=[IMAGE, monitoring])
+    objects = helm.template(values=[LEAST, monitoring])
     every = names(objects)
     for group in one(objects, "PrometheusRule")["spec"]["groups"]:
         for rule in group["rules"]:
@@ -199,11 +205,11 @@ def test_alerts_can_be_left_out_and_are_labelled(helm):
             assert rule["annotations"]["runbook_url"].endswith(f"#{rule['alert']}")
             assert {"summary", "description"} <= set(rule["annotations"])
     left_out = {"monitoring": {"prometheusRule": {"disabled": ["CredentialRelayAccessRefused"]}}}
-    assert names(helm.template(values=[IMAGE, monitoring, left_out])) == every - {"CredentialRelayAccessRefused"}
+    assert names(helm.template(values=[LEAST, monitoring, left_out])) == every - {"CredentialRelayAccessRefused"}
 
 
 def test_the_monitors_find_what_they_look_for(helm):
-    objects = helm.template(values=[IMAGE, EXAMPLES / "values" / "monitoring.yaml"])
+    objects = helm.template(values=[LEAST, EXAMPLES / "values" / "monitoring.yaml"])
     ports = {port["name"] for port in one(objects, "Service")["spec"]["ports"]}
     assert one(objects, "ServiceMonitor")["spec"]["endpoints"][0]["port"] in ports
     sidecars = one(objects, "PodMonitor")["spec"]

@@ -10,7 +10,7 @@ from base64 import b64encode
 
 import pytest
 
-from helm import COMBINATIONS, EXAMPLES, IMAGE, ROOT, Helm, configuration, one, pod_of
+from helm import COMBINATIONS, EXAMPLES, LEAST, ROOT, Helm, configuration, one, pod_of
 from identities import Authority
 from kube_server import RBAC, Refused
 
@@ -29,7 +29,7 @@ def installer(request, cluster, tmp_path_factory):
 def installed(installer):
     """A release of the default values, with one profile, gone after the test."""
 
-    values = [IMAGE, EXAMPLES / "values" / "vault.yaml"]
+    values = [LEAST, EXAMPLES / "values" / "vault.yaml"]
     installer.install(values=values)
     yield values
     installer.uninstall()
@@ -44,7 +44,7 @@ EVERY = [(3, name) for name in COMBINATIONS] + [(4, "nothing"), (4, "all")]
 
 @pytest.mark.parametrize(("installer", "combination"), EVERY, indirect=["installer"], ids=[f"helm{v}-{name}" for v, name in EVERY])
 def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combination):
-    values = [IMAGE, *COMBINATIONS[combination]]
+    values = [LEAST, *COMBINATIONS[combination]]
     namespace = f"{combination}-{installer.version}"
     where = {"namespace": namespace, "values": values}
     installer.install(**where)
@@ -66,7 +66,7 @@ def test_the_injectors_pod_is_restricted(cluster, combination, tmp_path):
     namespace = f"restricted-{combination}"
     level = "privileged" if combination == "eks-overlay" else "restricted"
     cluster.namespace(namespace, **{"pod-security.kubernetes.io/enforce": level})
-    objects = Helm(tmp_path, 3).template(namespace=namespace, values=[IMAGE, *COMBINATIONS[combination]])
+    objects = Helm(tmp_path, 3).template(namespace=namespace, values=[LEAST, *COMBINATIONS[combination]])
     template = one(objects, "Deployment")["spec"]["template"]
     cluster.service_account(namespace, template["spec"]["serviceAccountName"])
     made = cluster.create(pod_of(template), dry_run=True, default_namespace=namespace)
@@ -80,7 +80,7 @@ def test_the_injectors_pod_is_restricted(cluster, combination, tmp_path):
 def test_releases_of_one_name_stand_beside_each_other(installer, cluster):
     long = "a" * 53
     for namespace in ("first", "second"):
-        installer.install(name=long, namespace=f"{namespace}-{installer.version}", values=[IMAGE])
+        installer.install(name=long, namespace=f"{namespace}-{installer.version}", values=[LEAST])
     try:
         for namespace in ("first", "second"):
             where = f"{namespace}-{installer.version}"
@@ -106,7 +106,7 @@ def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed
     account = injectors_token(cluster, objects)
     name = webhook["webhooks"][0]["name"]
     change = {"webhooks": [{"name": name, "clientConfig": {"caBundle": bundle}}]}
-    cluster.patch(webhook, change, account, "application/strategic-merge-patch+json")
+    cluster.patch(webhook, change, account, kind="application/strategic-merge-patch+json")
     cluster.patch(secret, {"data": {"tls.crt": bundle}}, account)
     cluster.patch(lease, {"spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}, account)
     more = {"injector": {"replicas": 3}, "webhook": {"timeoutSeconds": 5}, "commonLabels": {"team": "platform"}}
@@ -125,7 +125,7 @@ def test_a_bundle_of_ones_own_is_kept_up_to_date(installer, cluster, tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         bundles.append(b64encode(Authority(tmp_path / name).authority.read_bytes()).decode())
-    values = lambda bundle: [IMAGE, {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}]
+    values = lambda bundle: [LEAST, {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}]
     installer.install(values=values(bundles[0]))
     try:
         webhook = one(installer.manifest(), "MutatingWebhookConfiguration")
@@ -207,7 +207,7 @@ def application(namespace, labels):
 
 
 def test_uninstalling_frees_pods_that_ask(installer, cluster):
-    installer.install(values=[IMAGE])
+    installer.install(values=[LEAST])
     installer.uninstall()
     namespace = f"freed-{installer.version}"
     cluster.namespace(namespace)
@@ -225,7 +225,7 @@ def metric_names(text):
 def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay, calm_aws):
     """What a relay says of itself, its README (for what only another source brings), and the API server."""
 
-    objects = helm.template(values=[IMAGE, EXAMPLES / "values" / "monitoring.yaml"])
+    objects = helm.template(values=[LEAST, EXAMPLES / "values" / "monitoring.yaml"])
     rules = [rule for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
     dashboard = json.loads(one(objects, "ConfigMap", "credential-relay-dashboard")["data"]["credential-relay.json"])
     panels = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]

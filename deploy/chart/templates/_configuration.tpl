@@ -1,7 +1,7 @@
 {{/* The injector's configuration. Below sidecar, relay, inline, profiles and policy it is what the values say, untouched. */}}
 {{- define "credential-relay.configuration" -}}
 {{- $image := include "credential-relay.image" . -}}
-{{- $sidecar := merge (dict) .Values.sidecar (dict "image" $image "image_pull_policy" .Values.image.pullPolicy) -}}
+{{- $sidecar := merge (dict) (default dict .Values.sidecar) (dict "image" $image "image_pull_policy" .Values.image.pullPolicy) -}}
 listen: {{ include "credential-relay.address" (list .Values.injector.address .Values.injector.port) }}
 admin:
   listen: {{ include "credential-relay.address" (list .Values.injector.address .Values.injector.adminPort) }}
@@ -32,6 +32,9 @@ inline:
 {{- with .Values.profiles }}
 profiles:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if not .Values.policy }}
+{{- fail "policy is missing: a pod gets nothing that no rule allows, so say who may use which profile, such as policy: [{ namespaces: [payments], profiles: [payments] }]" }}
 {{- end }}
 {{- with .Values.policy }}
 policy:
