@@ -75,6 +75,7 @@ WRONG = [
     ({"relay": {"profiles": {}}}, "profiles"),
     ({"monitoring": {"podMonitor": {"interval": "30"}}}, "interval"),
     ({"test": {"namespace": ""}}, "namespace"),
+    ({"test": {"profile": "payments"}}, "test.region is missing"),
 ]
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from harness import EXIT_SECONDS, environment, http_get, spawn, wait_for
+from harness import EXIT_SECONDS, environment, http_get, leaks, spawn, wait_for
 from helm import COMBINATIONS, EXAMPLES, LEAST, ROOT, SCHEMA, Helm, HelmFailed, configuration, documents, one, pod_of, values_schema
 from kube_server import Refused
 
@@ -65,6 +65,26 @@ def test_a_mistake_in_what_is_handed_on_is_told_by_helm(tmp_path, values, words)
     with pytest.raises(HelmFailed) as refused:
         Helm(tmp_path, 3).text(values=[LEAST | values])
     assert words in str(refused.value)
+
+
+def test_what_helm_test_runs_tells_whose_credentials_it_got(binary, start_relay, calm_aws, tmp_path):
+    """The test pod's own command and variables, beside a sidecar that serves."""
+
+    relay = start_relay(calm_aws).ready()
+    sts = {"relay": {"sts": {"region": calm_aws.region, "endpoint": calm_aws.endpoint}}}
+    pod = one(Helm(tmp_path, 3).template(values=[*VALUES, sts, {"test": {"region": ""}}]), "Pod")
+    [container] = pod["spec"]["containers"]
+    given = {entry["name"]: entry["value"] for entry in container["env"]}
+    ran = subprocess.run(
+        [binary, *container["args"]],
+        env=relay.client_environment("payments", tmp_path, "helm-test") | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 0 and calm_aws.spoke_role_arn.rsplit("/", 1)[1] in said, said
+    assert leaks([said], calm_aws.secrets()) == []
 
 
 class Release:

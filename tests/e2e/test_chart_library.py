@@ -41,8 +41,8 @@ def test_the_library_makes_a_pod_that_runs_restricted(helm, cluster, example, bi
         files = [access[profile]["token_file"], *access[profile].get("more_token_files", [])]
         # The file that the relay writes is the one that this container reads, and no other does.
         volume, read_only = mounts(container)["/var/run/secrets/credential-relay"]
-        assert read_only and f"/run/credential-relay/{name}/token" in files
-        assert folders[f"/run/credential-relay/{name}"] == (volume, False)
+        assert read_only and f"/run/credential-relay/access/{name}/token" in files
+        assert folders[f"/run/credential-relay/access/{name}"] == (volume, False)
         others = [mounts(other) for other in containers.values() if other is not container]
         assert all(volume not in {mounted for mounted, _ in other.values()} for other in others)
     assert variables(containers["app"])["NO_PROXY"] == ".example.internal,127.0.0.1,localhost"

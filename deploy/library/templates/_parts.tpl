@@ -33,7 +33,7 @@
 {{- range $profile, $what := $configuration.profiles -}}
 {{- $files := list -}}
 {{- range $container := keys $settings.containers | sortAlpha -}}
-{{- if eq (get $settings.containers $container) $profile }}{{ $files = append $files (printf "/run/credential-relay/%s/token" $container) }}{{ end -}}
+{{- if eq (get $settings.containers $container) $profile }}{{ $files = append $files (printf "/run/credential-relay/access/%s/token" $container) }}{{ end -}}
 {{- end -}}
 {{- if $files -}}
 {{- $access := dict "token_file" (first $files) -}}

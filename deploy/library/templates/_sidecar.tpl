@@ -45,15 +45,18 @@ and these are the settings:
   startupProbe:
     httpGet: { path: /startupz, port: relay-admin }
     periodSeconds: 1
+    timeoutSeconds: 5
     failureThreshold: {{ default 300 $settings.startupFailureThreshold }}
   livenessProbe:
     httpGet: { path: /livez, port: relay-admin }
+    timeoutSeconds: 5
   resources:
-    {{- default (dict "requests" (dict "cpu" "5m" "memory" "16Mi") "limits" (dict "memory" "32Mi")) $settings.resources | toYaml | nindent 4 }}
+    {{- default (dict "requests" (dict "cpu" "5m" "memory" "16Mi") "limits" (dict "cpu" "500m" "memory" "32Mi")) $settings.resources | toYaml | nindent 4 }}
   securityContext:
     runAsNonRoot: true
     {{- if not (kindIs "invalid" (dig "runAsUser" 65532 $settings)) }}
     runAsUser: {{ dig "runAsUser" 65532 $settings | int64 }}
+    runAsGroup: {{ dig "runAsUser" 65532 $settings | int64 }}
     {{- end }}
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
@@ -62,7 +65,7 @@ and these are the settings:
   volumeMounts:
     - { name: credential-relay-run, mountPath: /run/credential-relay }
     {{- range $container := keys $settings.containers | sortAlpha }}
-    - { name: {{ include "credential-relay.accessVolume" $container }}, mountPath: /run/credential-relay/{{ $container }} }
+    - { name: {{ include "credential-relay.accessVolume" $container }}, mountPath: /run/credential-relay/access/{{ $container }} }
     {{- end }}
     {{- if $settings.tokens }}
     - { name: credential-relay-tokens, mountPath: /var/run/secrets/credential-relay/tokens, readOnly: true }
