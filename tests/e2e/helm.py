@@ -138,6 +138,20 @@ def pod_of(template, name="pod"):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}, "spec": template["spec"]}
 
 
+def metric_names(text):
+    """What of ours and of the API server's a query names."""
+
+    return set(re.findall(r"\b(?:credential_relay|apiserver)_[a-z_]+", text))
+
+
+def metrics_of(told):
+    """The names that a query may use, by what a program of ours tells Prometheus."""
+
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""], "info": ["_info"]}
+    families = re.findall(r"^# TYPE (\S+) (\S+)", told, re.MULTILINE)
+    return {family + suffix for family, kind in families for suffix in suffixes[kind]}
+
+
 def plain_manifest(folder):
     """What deploy/kubernetes/injector.yaml should be."""
 

@@ -4,6 +4,7 @@ it puts the relay into pods. INJECTOR_BIN names the program where it is not the 
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,11 +13,27 @@ import pytest
 import yaml
 
 from harness import EXIT_SECONDS, environment, http_get, leaks, spawn, wait_for
-from helm import COMBINATIONS, EXAMPLES, LEAST, ROOT, SCHEMA, Helm, HelmFailed, configuration, documents, one, pod_of, values_schema
+from helm import (
+    CHART,
+    COMBINATIONS,
+    EXAMPLES,
+    LEAST,
+    ROOT,
+    SCHEMA,
+    Helm,
+    HelmFailed,
+    configuration,
+    documents,
+    metric_names,
+    metrics_of,
+    one,
+    pod_of,
+    values_schema,
+)
 from kube_server import Refused
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-VALUES = [LEAST, KUBERNETES / "values.yaml", EXAMPLES / "values" / "self-check.yaml"]
+VALUES = [LEAST, KUBERNETES / "values.yaml", EXAMPLES / "values" / "self-check.yaml", {"injector": {"drainSeconds": 0}}]
 
 # The service account's folder, where a pod has it: in a mount namespace of the process's own.
 AS_A_POD = """
@@ -111,17 +128,19 @@ class Release:
         (account / "namespace").write_text(namespace)
         given = configuration(self.objects)
         given["listen"], given["admin"]["listen"] = "127.0.0.1:0", "127.0.0.1:0"
-        config = self._folder / "injector.json"
+        config = self._folder / "injector.yaml"
         config.write_text(json.dumps(given))
+        [container] = one(self.objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+        arguments = [config if argument.endswith("/injector.yaml") else argument for argument in container["args"]]
+        variables = {entry["name"]: entry.get("value", "injector") for entry in container["env"]}
         address = urlsplit(self.cluster.address)
-        variables = {"KUBERNETES_SERVICE_HOST": address.hostname, "KUBERNETES_SERVICE_PORT": str(address.port)}
-        variables |= {"POD_NAME": "injector", "CREDENTIAL_RELAY_LOG_FORMAT": "json"}
+        variables |= {"KUBERNETES_SERVICE_HOST": address.hostname, "KUBERNETES_SERVICE_PORT": str(address.port)}
         rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
         command = ["unshare", "--mount", *rootless, "sh", "-euc", AS_A_POD, "sh", account]
         self._log = self._folder / "injector.log"
         with open(self._log, "w") as log:
             self._process = spawn(
-                [*command, self._injector, "inject", "--config", config],
+                [*command, self._injector, *arguments],
                 environment(self._folder, **variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -144,6 +163,9 @@ class Release:
 
     def log(self):
         return self._log.read_text(errors="replace")[-4000:]
+
+    def metrics(self):
+        return http_get(f"{self._admin}/metrics")[2]
 
     def lead_here(self):
         """Lets the API server call the port that the kernel gave the injector; an upgrade sets it back."""
@@ -212,3 +234,12 @@ def test_every_right_is_used_and_none_is_missing(release):
     asked = lambda: release.cluster.asked(release.account["namespace"], release.account["name"])
     wait_for(lambda: granted <= asked(), lambda: f"{granted - asked()} is used\n{release.log()}")
     assert asked() == granted
+
+
+def test_alerts_and_dashboard_name_metrics_of_the_injector_that_exist(release):
+    texts = "".join((CHART / "files" / name).read_text() for name in ("alerts.yaml", "dashboard.json"))
+    told = release.metrics()
+    named = {name for name in metric_names(texts) if name.startswith("credential_relay_injector_")}
+    assert named and named <= metrics_of(told), named - metrics_of(told)
+    outcomes = {word for words in re.findall(r'outcome=~"([a-z_|]+)"', texts) for word in words.split("|")}
+    assert outcomes <= set(re.findall(r'outcome="([a-z_]+)"', told))
