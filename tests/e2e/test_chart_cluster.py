@@ -97,27 +97,75 @@ def test_releases_of_one_name_stand_beside_each_other(installer, cluster):
 # What an upgrade leaves alone
 
 
-def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed, tmp_path):
-    """The caBundle, the certificates in their Secret and the Lease, whether Helm merges or the server does."""
+class Kept:
+    """What the injector writes into objects of the chart, with the rights that it has."""
 
-    objects = installer.manifest()
-    webhook, secret, lease = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease"))
-    bundle = b64encode(Authority(tmp_path).authority.read_bytes()).decode()
-    account = injectors_token(cluster, objects)
-    name = webhook["webhooks"][0]["name"]
-    change = {"webhooks": [{"name": name, "clientConfig": {"caBundle": bundle}}]}
-    cluster.patch(webhook, change, account, kind="application/strategic-merge-patch+json")
-    cluster.patch(secret, {"data": {"tls.crt": bundle}}, account)
-    cluster.patch(lease, {"spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}, account)
-    more = {"injector": {"replicas": 3}, "webhook": {"timeoutSeconds": 5}, "commonLabels": {"team": "platform"}}
-    installer.upgrade(values=[*installed, more])
-    webhook, secret, lease = map(cluster.get, (webhook, secret, lease))
+    def __init__(self, cluster, objects, folder):
+        self._cluster = cluster
+        self.webhook, self.secret, self.lease = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease"))
+        self._bundle = b64encode(Authority(folder).authority.read_bytes()).decode()
+        account = injectors_token(cluster, objects)
+        called = {"name": self.webhook["webhooks"][0]["name"], "clientConfig": {"caBundle": self._bundle}}
+        cluster.patch(self.webhook, {"webhooks": [called]}, account, kind="application/strategic-merge-patch+json")
+        cluster.patch(self.secret, {"data": {"tls.crt": self._bundle}}, account)
+        cluster.patch(self.lease, {"spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}, account)
+
+    def is_there(self):
+        webhook, secret, lease = map(self._cluster.get, (self.webhook, self.secret, self.lease))
+        assert webhook["webhooks"][0]["clientConfig"]["caBundle"] == self._bundle
+        assert secret["data"] == {"tls.crt": self._bundle} and lease["spec"]["holderIdentity"] == "one"
+        return webhook
+
+
+MORE = {"injector": {"replicas": 3}, "webhook": {"timeoutSeconds": 5}, "commonLabels": {"team": "platform"}}
+
+
+def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed, tmp_path):
+    """The caBundle, the certificates in their Secret and the Lease, whether Helm merges (3) or the server does (4)."""
+
+    kept = Kept(cluster, installer.manifest(), tmp_path)
+    installer.upgrade(values=[*installed, MORE])
+    webhook = kept.is_there()
     assert webhook["webhooks"][0]["timeoutSeconds"] == 5 and webhook["metadata"]["labels"]["team"] == "platform"
-    assert webhook["webhooks"][0]["clientConfig"]["caBundle"] == bundle
-    assert secret["data"] == {"tls.crt": bundle} and lease["spec"]["holderIdentity"] == "one"
-    # Back, and a webhook whose certificate comes from elsewhere has what was given.
     installer.run("rollback", "credential-relay", "1", "--namespace", "credential-relay")
-    assert cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+    assert kept.is_there()["webhooks"][0]["timeoutSeconds"] == 10
+
+
+@pytest.mark.parametrize("server_side", ["auto", "true"])
+def test_helm_4_takes_a_release_of_helm_3_over(cluster, tmp_path, server_side):
+    three, four = (Helm(tmp_path / str(version), version, cluster) for version in (3, 4))
+    three.install(values=[LEAST])
+    try:
+        kept = Kept(cluster, three.manifest(), tmp_path)
+        four.upgrade("--server-side", server_side, values=[LEAST, MORE])
+        assert kept.is_there()["webhooks"][0]["timeoutSeconds"] == 5
+    finally:
+        four.uninstall()
+
+
+def test_applying_again_leaves_what_the_injector_keeps(cluster, tmp_path):
+    """As GitOps does it: the rendered objects, by the server, and whoever else holds a field of theirs loses it."""
+
+    helm = Helm(tmp_path, 3)
+    cluster.namespace("by-gitops")
+    where = {"namespace": "by-gitops", "name": "gitops"}
+    objects = helm.template(values=[LEAST], **where)
+    apply(cluster, objects)
+    try:
+        kept = Kept(cluster, objects, tmp_path)
+        apply(cluster, objects)
+        assert kept.is_there()["webhooks"][0]["timeoutSeconds"] == 10
+        apply(cluster, helm.template(values=[LEAST, MORE], **where))
+        assert kept.is_there()["webhooks"][0]["timeoutSeconds"] == 5
+    finally:
+        for thing in objects:
+            cluster.delete(thing)
+
+
+def apply(cluster, objects):
+    for thing in objects:
+        path = cluster.path_of(thing)[0]
+        cluster.call("PATCH", f"{path}?fieldManager=gitops&force=true&fieldValidation=Strict", thing, kind="application/apply-patch+yaml")
 
 
 def test_a_bundle_of_ones_own_is_kept_up_to_date(installer, cluster, tmp_path):

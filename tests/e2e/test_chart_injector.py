@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,13 +53,22 @@ def injector(binary):
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_the_injector_takes_what_the_chart_makes(injector, tmp_path, combination):
-    values = [LEAST, *COMBINATIONS[combination]]
+    taken(injector, tmp_path, LEAST, *COMBINATIONS[combination])
+
+
+def taken(injector, tmp_path, *values):
     config = tmp_path / "injector.yaml"
     config.write_text(yaml.safe_dump(configuration(Helm(tmp_path, 3).template(values=values))))
     ran = subprocess.run(
         [injector, "inject", "--config", config, "--check"], env=environment(tmp_path), capture_output=True, text=True, timeout=60
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_values_of_the_page_on_installing_are_right(injector, tmp_path):
+    page = (ROOT / "docs" / "install.md").read_text()
+    [values] = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.+?)```", page, re.DOTALL) if "# values.yaml" in block]
+    taken(injector, tmp_path, yaml.safe_load(values))
 
 
 def test_the_values_schema_says_of_them_what_the_injector_says(injector):
