@@ -178,9 +178,11 @@ def values_schema(program):
     schema = json.loads(SCHEMA.read_text())
     for name in HANDED_ON:
         schema["properties"][name] = injector["properties"][name]
-    # The chart's own image is there if this says none; and by default there is no short form.
+    # The chart's own image is there if this says none; by default there is no short form; and that no rule is there the chart says
+    # in its own words.
     schema["properties"]["sidecar"].pop("required", None)
     injector["$defs"]["InlineDocument"].pop("required", None)
+    schema["properties"]["policy"].pop("minItems", None)
     schema["definitions"] = {name: injector["$defs"][name] for name in sorted(named(schema["properties"], injector["$defs"]))}
     return json.dumps(schema, indent=2) + "\n"
 

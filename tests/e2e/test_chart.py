@@ -13,7 +13,11 @@ from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, Helm
 # What Helm says of it
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS)
+# Helm 4 says of each the same, see below: two are enough.
+EVERY = [(3, name) for name in COMBINATIONS] + [(4, "nothing"), (4, "all")]
+
+
+@pytest.mark.parametrize(("helm", "combination"), EVERY, indirect=["helm"], ids=[f"helm{v}-{name}" for v, name in EVERY])
 def test_it_is_linted_and_rendered_the_same_each_time(helm, combination):
     values = [LEAST, *COMBINATIONS[combination]]
     said = helm.lint(values=values)
@@ -80,6 +84,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG, ids=[f"{json.dumps(values)[:60]}" for values, _ in WRONG])
+@pytest.mark.parametrize("helm", [3], indirect=True, ids=["helm3"])
 def test_what_cannot_be_is_refused_by_name(helm, values, words):
     given = copy.deepcopy(LEAST)
     for key, value in values.items():
@@ -89,6 +94,12 @@ def test_what_cannot_be_is_refused_by_name(helm, values, words):
         helm.text(values=[given])
     said = str(refused.value).split("ended with", 1)[1]
     assert words in said, said
+
+
+@pytest.mark.parametrize("helm", [4], indirect=True, ids=["helm4"])
+def test_helm_4_refuses_by_the_same_schema(helm):
+    with pytest.raises(HelmFailed, match="at '': additional properties 'injecter' not allowed"):
+        helm.text(values=[LEAST, {"injecter": {}}])
 
 
 def test_every_value_is_in_the_schema():
