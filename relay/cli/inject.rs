@@ -11,7 +11,6 @@ use crate::app::injector;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::environment::Environment;
-use clap::Args;
 
 #[derive(Debug, Args)]
 pub(super) struct Inject {

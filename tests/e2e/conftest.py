@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import SESSION_SECONDS, Relay, TestAws, two_hops
+from helm import Helm, others_kinds
 from kube_server import Kube
 
 
@@ -58,6 +59,24 @@ def kube(tmp_path_factory):
 
     with Kube(tmp_path_factory.mktemp("kube")) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def cluster(kube):
+    """The API server, with the kinds of other projects that the chart makes."""
+
+    for definition in others_kinds():
+        kube.create(definition)
+    for definition in others_kinds():
+        kube.serves(definition)
+    return kube
+
+
+@pytest.fixture(scope="module", params=[3, 4], ids=["helm3", "helm4"])
+def helm(request, tmp_path_factory):
+    """Each Helm, with no cluster."""
+
+    return Helm(tmp_path_factory.mktemp("helm"), request.param)
 
 
 @pytest.fixture
