@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import musl
+
 HERE = Path(__file__).resolve().parent
 CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
@@ -197,6 +199,12 @@ PARTS = {
             [CLIENTS / "java" / name for name in ("pom.xml", "src/Client.java")],
             ["javac", "-version"],
             build_java,
+        ),
+        Part(
+            "musl",
+            [HERE / "musl.py", musl.IMAGE / "requirements.txt"],
+            ["rustc", "-vV"],
+            lambda folder: musl.build(folder, run),
         ),
         Part(
             "rust",

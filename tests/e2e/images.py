@@ -1,0 +1,54 @@
+"""The images that the tests run: the relay's own, by the Dockerfile that users have, and one for applications."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import containers
+import musl
+import toolchain
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = {"VERSION": "1.2.3-test", "REVISION": "0123456789abcdef0123456789abcdef01234567", "SOURCE": "https://example.com/relay"}
+
+
+def files(folder):
+    """Compiles the relay, and gives an image with what its image is made of."""
+
+    context = folder / "files"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", toolchain.cache() / "target"))
+    musl.compile_relay(toolchain.built("musl"), target, context / "files")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY files /files\n")
+    return containers.build("files", context)
+
+
+def relay(folder, files):
+    """The context and the options that build the last stage of the Dockerfile."""
+
+    arguments = {"BINARY": files, "TARGETARCH": musl.ARCHITECTURE, **LABELS}
+    words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    context = folder / "nothing"
+    context.mkdir()
+    # What the image is made by is a part of what it is.
+    shutil.copy(ROOT / "Dockerfile", context)
+    return context, *words
+
+
+def application(folder):
+    """An image that has nothing but an application, and the folders of the machine that its Python is in."""
+
+    context = folder / "application"
+    context.mkdir()
+    shutil.copy(toolchain.CLIENTS / "pod" / "app.py", context)
+    python = toolchain.built("python")
+    folders = [path for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path)]
+    folders += [path for path in (sys.base_prefix, str(python)) if not path.startswith("/usr/")]
+    variables = {"PATH": f"{python}/bin", "APP_MACHINE": ":".join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+    (context / "Dockerfile").write_text(
+        "FROM scratch\nCOPY app.py /app.py\n"
+        + "".join(f"ENV {name}={value}\n" for name, value in variables.items())
+        + 'ENTRYPOINT ["python", "/app.py"]\n'
+    )
+    return containers.build("application", context), folders
+
