@@ -12,7 +12,7 @@ ARG BINARY=compiled
 
 FROM --platform=$BUILDPLATFORM $RUST AS compiled
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3-pip python3-venv \
+ && apt-get install -y --no-install-recommends ca-certificates python3-venv \
  && rm -rf /var/lib/apt/lists/*
 COPY deploy/image/requirements.txt /opt/image/
 RUN python3 -m venv /opt/zig && /opt/zig/bin/pip install --no-cache-dir --require-hashes -r /opt/image/requirements.txt

@@ -86,6 +86,7 @@ def start_relay(binary, tmp_path):
 def relay_files(tmp_path_factory):
     """An image with what the relay's image is made of: a static binary of what is in this checkout, and a CA bundle."""
 
+    containers.sweep()
     return images.files(tmp_path_factory.mktemp("relay-files"))
 
 

@@ -5,6 +5,7 @@ Debian's podman with runc and cgroupfs, as root: what runs on a machine without 
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import toolchain
 from harness import environment, end_with_parent
 
 RUNTIME = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"]
+# A label: the process of the test run.
+OWNER = "credential-relay.test-run"
 # The engine's own defaults are above what this machine may have.
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
@@ -33,17 +36,26 @@ def run(*words, check=True):
     return ran
 
 
-def start(words, output, errors=subprocess.STDOUT):
+def start(words, output):
     """`podman run` in the foreground: its process hands signals to the container, and ends with its exit code."""
 
     return subprocess.Popen(
-        podman("run", *LIMITS, *words),
+        podman("run", "--label", f"{OWNER}={os.getpid()}", *LIMITS, *words),
         env=environment("/root"),
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=errors,
+        stderr=subprocess.STDOUT,
         preexec_fn=end_with_parent,
     )
+
+
+def sweep():
+    """Removes the containers of test runs that were killed: unlike all else that tests start, a container outlives that."""
+
+    for container in json.loads(run("ps", "--all", "--format", "json").stdout or "[]"):
+        owner = (container["Labels"] or {}).get(OWNER, "")
+        if owner and not Path(f"/proc/{owner}").exists():
+            run("rm", "--force", "--time", 0, container["Id"], check=False)
 
 
 def inspect(image):

@@ -10,94 +10,16 @@ calls it (`PodRun.until`). What it did is in `events`, in order. What happens to
   last one first, each when the one before has ended. What is left when the grace is over is killed.
 """
 
-import json
+import contextlib
 import signal
 import time
 from pathlib import Path
 
-import containers
 import pod_spec
 from harness import http_get, wait_for
+from pod_containers import Running, Started, command_line
 from pod_volumes import Volumes
 from sandbox import POD_IP, Sandbox
-
-
-class LocalImage:
-    """What stands on this machine for an image that a pod names: an image of the store, and folders of the machine in it."""
-
-    def __init__(self, name, folders=()):
-        self.name = name
-        self.folders = folders
-        described = containers.inspect(name)
-        self.user = described["User"] or described["Config"].get("User", "")
-
-
-class Started:
-    """One run of a container."""
-
-    def __init__(self, name, words, log):
-        self.name = name
-        self.log = log
-        with open(log, "w") as output:
-            self._process = containers.start(["--name", name, *words], output)
-
-    def ended(self):
-        """Its exit code, or None while it runs."""
-
-        return self._process.poll()
-
-    def signal(self, number):
-        """The engine hands it on."""
-
-        self._process.send_signal(number)
-
-    def kill(self):
-        """Ends it with SIGKILL, which the engine cannot hand on."""
-
-        containers.run("kill", self.name, check=False)
-
-    def remove(self):
-        containers.run("rm", "--force", "--time", 0, self.name, check=False)
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-
-
-class Running:
-    """A container of the pod: its runs, and what its probes said."""
-
-    def __init__(self, spec):
-        self.spec = spec
-        self.runs = []
-        self.started_up = False
-        self.over = False
-        """Whether it has ended and is not to be started again."""
-        self._asked = 0.0
-        self._failures = 0
-
-    @property
-    def alive(self):
-        return bool(self.runs) and self.runs[-1].ended() is None
-
-    def log(self):
-        return "".join(run.log.read_text(errors="replace") for run in self.runs)
-
-    def begins(self, run):
-        self.runs.append(run)
-        self.started_up, self._asked, self._failures = self.spec.startup is None, 0.0, 0
-
-    def probe(self, ask):
-        """Asks the probe whose turn it is, if its period is over. Gives whether the container must be killed."""
-
-        probe = self.spec.liveness if self.started_up else self.spec.startup
-        if probe is None or time.monotonic() - self._asked < probe.period:
-            return False
-        self._asked = time.monotonic()
-        if ask(probe):
-            self._failures, self.started_up = 0, True
-            return False
-        self._failures += 1
-        return self._failures >= probe.failures
 
 
 class PodRun:
@@ -110,25 +32,24 @@ class PodRun:
         self.events = []
         self._images = images
         self._folder = Path(folder)
+        self._folder.mkdir()
         self._deleted = None
         self._asked_to_end = set()
         self.init = [Running(each) for each in self.spec.init]
         self.containers = [Running(each) for each in self.spec.containers]
         self._all = {each.spec.name: each for each in self.init + self.containers}
-        self.sandbox = Sandbox(self._folder)
-        self.volumes = None
-        try:
+        with contextlib.ExitStack() as made:
+            self.sandbox = Sandbox(self._folder)
+            made.callback(self.sandbox.close)
             self.volumes = Volumes(self.spec, self._folder / "volumes", cluster)
-        except BaseException:
-            self.sandbox.close()
-            raise
+            made.callback(self.volumes.close)
+            self._made = made.pop_all()
 
     def close(self):
-        for running in self._all.values():
-            for run in running.runs:
-                run.remove()
-        self.volumes.close()
-        self.sandbox.close()
+        with self._made:
+            for running in self._all.values():
+                for run in running.runs:
+                    run.remove()
 
     def __enter__(self):
         return self
@@ -210,9 +131,10 @@ class PodRun:
         name = running.spec.name
         assert len(running.runs) <= self.RESTARTS, f"{name} ends again and again\n{self.log()[-6000:]}"
         count = len(running.runs)
-        self._folder.joinpath("logs").mkdir(exist_ok=True)
-        log = self._folder / "logs" / f"{name}-{count}"
-        running.begins(Started(f"{self.spec.uid}-{name}-{count}", self._words(running.spec), log))
+        log = self._folder / f"{name}-{count}.log"
+        image = self._images[running.spec.image]
+        words = command_line(self.spec, running.spec, image, self.sandbox, self.volumes)
+        running.begins(Started(f"{self.spec.uid}-{name}-{count}", words, log))
         self.events.append(("started", name))
 
     def _probe(self):
@@ -257,37 +179,3 @@ class PodRun:
             self._asked_to_end.add(running.spec.name)
             self.events.append(("SIGTERM", running.spec.name))
             running.runs[-1].signal(signal.SIGTERM)
-
-    # How a container is run
-
-    def _words(self, spec):
-        image = self._images[spec.image]
-        words = ["--no-healthcheck", "--network", f"ns:{self.sandbox.path}", "--hostname", self.spec.name, "--read-only-tmpfs=false"]
-        words += self._security_words(spec.security, image)
-        if spec.memory:
-            words += ["--memory", f"{spec.memory}b"]
-        for name, value in spec.environment.items():
-            words += ["--env", f"{name}={value}"]
-        for folder in image.folders:
-            words += ["--volume", f"{folder}:{folder}:ro"]
-        for mount in spec.mounts:
-            options = ",ro=true" if mount.read_only else ""
-            words += ["--mount", f"type=bind,src={self.volumes.path(mount)},dst={mount.path}{options}"]
-        if spec.command:
-            words += ["--entrypoint", json.dumps(spec.command)]
-        return [*words, image.name, *spec.args]
-
-    def _security_words(self, security, image):
-        user = image.user if security.user is None else str(security.user)
-        if security.group is not None:
-            user = f"{user.split(':')[0] or 0}:{security.group}"
-        if security.not_root and user.split(":")[0] in ("", "0", "root"):
-            raise AssertionError(f"runAsNonRoot, and the user is {user or 'the image does not say which'}")
-        words = ["--user", user] if user else []
-        if self.spec.fs_group is not None:
-            words += ["--group-add", str(self.spec.fs_group)]
-        if security.read_only:
-            words.append("--read-only")
-        if security.no_new_privileges:
-            words += ["--security-opt", "no-new-privileges"]
-        return words + [f"--cap-drop={name}" for name in security.drop] + [f"--cap-add={name}" for name in security.add]

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 import moto_web_identity as oidc
+import pod_spec
 from harness import leaks
 from moto_server import role, trust
-from pod_runner import LocalImage, PodRun
+from pod_containers import LocalImage
+from pod_runner import PodRun
 from pod_sources import RELAY, Cluster, admitted, by_hand, call_of, on_this_machine, restricted
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -227,3 +229,24 @@ def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, module_aws, r
         ("SIGTERM", "istio-proxy"),
         ("ended", "istio-proxy", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    "where, field",
+    [
+        ("spec", {"hostNetwork": True}),
+        ("spec", {"hostAliases": [{"ip": "10.0.0.1"}]}),
+        ("container", {"envFrom": [{"configMapRef": {"name": "more"}}]}),
+        ("container", {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
+        ("container", {"env": [{"name": "A", "value": "$(B)"}]}),
+        ("container", {"securityContext": {"privileged": True}}),
+        ("container", {"volumeMounts": [{"name": "a", "mountPath": "/a", "mountPropagation": "Bidirectional"}]}),
+    ],
+)
+def test_what_the_runner_does_not_do_it_says(where, field):
+    """A pod is not run as something else than what it says."""
+
+    container = {"name": "app", "image": "example/app", **(field if where == "container" else {})}
+    given = pod("plain", container, **(field if where == "spec" else {}))
+    with pytest.raises(pod_spec.Unsupported):
+        pod_spec.read(given, "10.0.0.1")
