@@ -61,9 +61,11 @@ def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
         return running
 
     yield start
+    secrets = [*module_aws.secrets(), *cluster.tokens]
+    secrets += [path.read_text() for path in tmp_path.glob("*/volumes/*/token")]
     for running in started:
         running.close()
-    assert leaks([running.log() for running in started], [*module_aws.secrets(), *cluster.tokens]) == []
+    assert leaks([running.log() for running in started], secrets) == []
 
 
 def app(name, aws, *does):
@@ -102,7 +104,7 @@ def did(container):
 
 
 def test_the_example_pod(run, module_aws, roles):
-    hub = f"{module_aws.hub_role_arn}\n            - role_arn: "
+    hub = f"{module_aws.hub_role_arn}\n          - role_arn: "
     text = (DEPLOY / "pod.yaml").read_text().replace("arn:aws:iam::111122223333:role/payments", hub + roles["payments"])
     config, example = yaml.safe_load_all(on_this_machine(module_aws, text))
     (container,) = example["spec"]["containers"]
@@ -147,7 +149,7 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
     assert len(set(tokens.values())) == len(profiles)
     for name, other in (("pays", "reports"), ("reports", "payments")):
         own = profiles[name]
-        assert (found[name][f"ask={own}"], found[name][f"ask={other}"]) == (200, 403)
+        assert (found[name][f"ask={own}"], found[name][f"ask={other}"]) == (200, 401)
         readable = found[name]["files"]
         assert [path for path, content in readable.items() if content in tokens.values()] == [
             path for path, content in readable.items() if content == tokens[name]
