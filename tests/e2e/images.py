@@ -2,31 +2,49 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import containers
-import musl
 import toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
-LABELS = {"VERSION": "1.2.3-test", "REVISION": "0123456789abcdef0123456789abcdef01234567", "SOURCE": "https://example.com/relay"}
+# The machine's, as images name it.
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+LABELS = {"VERSION": "1.2.3-test", "REVISION": 40 * "1", "SOURCE": "https://example.com/relay"}
 
 
 def files(folder):
     """Compiles the relay, and gives an image with what its image is made of."""
 
     context = folder / "files"
-    target = Path(os.environ.get("CARGO_TARGET_DIR", toolchain.cache() / "target"))
-    musl.compile_relay(toolchain.built("musl"), target, context / "files")
+    compile_relay(context / "files")
     (context / "Dockerfile").write_text("FROM scratch\nCOPY files /files\n")
     return containers.build("files", context)
+
+
+def compile_relay(folder):
+    """Compiles the relay by the image's own script, and lays out in a folder what the image is made of."""
+
+    made = toolchain.built("musl")
+    given = {
+        **os.environ,
+        "PATH": f"{made / 'zig' / 'bin'}:{os.environ['PATH']}",
+        "TARGETARCH": ARCHITECTURE,
+        "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(toolchain.cache() / "target")),
+        "ZIG_GLOBAL_CACHE_DIR": str(toolchain.cache() / "e2e" / "zig"),
+        "MUSL_RUSTFLAGS": f"--sysroot={made / 'sysroot'}",
+    }
+    command = [ROOT / "deploy" / "image" / "compile", folder]
+    ran = subprocess.run(command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-6000:]
 
 
 def relay(folder, files):
     """The context and the options that build the last stage of the Dockerfile."""
 
-    arguments = {"BINARY": files, "TARGETARCH": musl.ARCHITECTURE, **LABELS}
+    arguments = {"BINARY": files, "TARGETARCH": ARCHITECTURE, **LABELS}
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     context = folder / "nothing"
     context.mkdir()

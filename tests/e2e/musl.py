@@ -5,13 +5,10 @@ from the compiler's own sources. Those are rustup's component rust-src, or Debia
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 IMAGE = Path(__file__).resolve().parents[2] / "deploy" / "image"
-# The machine's, as images name it.
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 # Where Debian keeps the compilers that are newer than its releases.
 SUITE = "trixie-backports"
 
@@ -34,11 +31,13 @@ def _of_rustup(run):
 
 
 def _of_debian(folder, run):
+    if shutil.which("apt-get") is None:
+        raise LookupError("rustc's own sources are needed: rustup component add rust-src")
     version = re.search(r"^release: (\S+)", run("rustc", "-vV"), re.MULTILINE)[1]
     apt = _apt(folder, run)
     found = re.findall(rf"^Version: ({re.escape(version)}\+\S+)", run(*apt("apt-cache"), "show", "rust-src"), re.MULTILINE)
     if not found:
-        raise RuntimeError(f"Debian has no rust-src of {version}: rustup component add rust-src")
+        raise LookupError(f"Debian's {SUITE} has no rust-src {version}: rustup component add rust-src")
     run(*apt("apt-get"), "download", f"rust-src={found[0]}", cwd=folder)
     (package,) = folder.glob("rust-src_*.deb")
     run("dpkg-deb", "--extract", package, folder)
@@ -87,19 +86,3 @@ def _build_library(library, folder, run):
     for crate in (built / target / "release" / "deps").glob("*.rlib"):
         shutil.copy(crate, kept)
     shutil.rmtree(built)
-
-
-def compile_relay(toolchain_folder, target_dir, folder):
-    """Compiles the relay as the image has it, and lays out in a folder what the image is made of."""
-
-    given = {
-        **os.environ,
-        "PATH": f"{toolchain_folder / 'zig' / 'bin'}:{os.environ['PATH']}",
-        "TARGETARCH": ARCHITECTURE,
-        "CARGO_TARGET_DIR": str(target_dir),
-        "MUSL_RUSTFLAGS": f"--sysroot={toolchain_folder / 'sysroot'}",
-    }
-    ran = subprocess.run(
-        [IMAGE / "compile", folder], cwd=IMAGE.parents[1], env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr[-6000:]

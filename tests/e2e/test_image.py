@@ -10,7 +10,6 @@ import pytest
 
 import containers
 import images
-import musl
 from harness import wait_for
 
 # Of bytes: the aim of docs/performance.md for the binary, and issue 6's for the image.
@@ -55,7 +54,7 @@ def test_what_it_says_of_itself(relay_image):
     assert {name: labels[name.lower()] for name in images.LABELS} == images.LABELS
     assert labels["title"] == "credential-relay"
     assert labels["licenses"] == package()["license"]
-    assert described["Architecture"] == musl.ARCHITECTURE
+    assert described["Architecture"] == images.ARCHITECTURE
 
 
 def package():

@@ -254,7 +254,7 @@ def main():
             continue
         try:
             took = part.ensure()
-        except Failed as failure:
+        except (Failed, LookupError) as failure:
             print(f"e2e: {part.name}: {failure}", file=sys.stderr)
             return 1
         print(f"e2e: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
