@@ -5,7 +5,7 @@
 #
 # `make image` does that. Platforms are linux/amd64 and linux/arm64; either is cross-compiled on the builder's own, without
 # emulation. RUST may name the same base by its digest, so that two builds are of the same parts; with SOURCE_DATE_EPOCH
-# (BuildKit: and rewrite-timestamp=true, podman: --timestamp) they give the same image. BINARY may name an image that
+# (BuildKit: and rewrite-timestamp=true, podman: --timestamp) they give the same layers. BINARY may name an image that
 # has the files of the stage `compiled`, and then nothing is compiled: so the tests build the very image that users do.
 ARG RUST=rust:1.95.0-slim-bookworm
 ARG BINARY=compiled
