@@ -9,11 +9,12 @@ import yaml
 
 import moto_web_identity as oidc
 import pod_spec
-from harness import leaks
+from harness import http_get, leaks
 from moto_server import role, trust
 from pod_containers import LocalImage
 from pod_runner import PodRun
 from pod_sources import RELAY, Cluster, admitted, by_hand, call_of, on_this_machine, restricted
+from sandbox import POD_IP
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -114,6 +115,9 @@ def test_the_example_pod(run, module_aws, roles):
     container["securityContext"]["runAsUser"] = 65000
     running = run("by-hand", example, config, secret(module_aws, "payments-base"))
     running.until(lambda: "call" in did(running["app"]), "the application has called")
+    # The endpoint is on the loopback that the pod's containers share, and the kubelet's way in does not lead there.
+    with pytest.raises(ConnectionRefusedError):
+        running.sandbox.inside(lambda: http_get(f"http://{POD_IP}:9531/"))
     running.delete()
     running.until_over()
     arn = f"arn:aws:sts::{module_aws.spoke_account}:assumed-role/pod-payments/payments-payments"
