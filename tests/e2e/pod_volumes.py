@@ -54,6 +54,8 @@ class Volumes:
         self._write(path, self._keys(kind, dict(source), where), source.get("defaultMode", 0o644))
 
     def _projected(self, path, _, source, where):
+        if set(source) - {"sources", "defaultMode"}:
+            raise Unsupported(f"{where}: {source}")
         files = {}
         for part in source["sources"]:
             ((kind, given),) = part.items()
