@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import containers
+import images
 from harness import SESSION_SECONDS, Relay, TestAws, two_hops
 from helm import Helm, others_kinds
 from kube_server import Kube
@@ -97,3 +99,25 @@ def start_relay(binary, tmp_path):
         exit_code, seconds = relay.stop()
         assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{relay.log()[-4000:]}"
         assert relay.leaks() == []
+
+
+@pytest.fixture(scope="session")
+def relay_files(tmp_path_factory):
+    """An image with what the relay's image is made of: a static binary of what is in this checkout, and a CA bundle."""
+
+    containers.sweep()
+    return images.files(tmp_path_factory.mktemp("relay-files"))
+
+
+@pytest.fixture(scope="session")
+def relay_image(relay_files, tmp_path_factory):
+    """The relay's image, as its Dockerfile makes it."""
+
+    return containers.build("credential-relay", *images.relay(tmp_path_factory.mktemp("relay-image"), relay_files))
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory):
+    """The image of clients/pod/app.py, and the folders of the machine that it needs."""
+
+    return images.application(tmp_path_factory.mktemp("application-image"))

@@ -168,13 +168,19 @@ class Kube:
     def namespace(self, name, **labels):
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
 
+    def read(self, plural, namespace, name):
+        return self.call("GET", f"/api/v1/namespaces/{namespace}/{plural}/{name}")
+
     def service_account(self, namespace, name):
         self.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
 
-    def token(self, namespace, name, audiences=(), seconds=3600):
-        """As the kubelet asks for it (TokenRequest): no audience is the API server's own, 600 seconds are the fewest."""
+    def token(self, namespace, name, audiences=(), seconds=3600, bound=None):
+        """As the kubelet asks for it (TokenRequest): no audience is the API server's own, 600 seconds are the fewest.
 
-        wanted = {"spec": {"audiences": list(audiences), "expirationSeconds": seconds}}
+        What it is `bound` to, it ends with: a reference to an object.
+        """
+
+        wanted = {"spec": {"audiences": list(audiences), "expirationSeconds": seconds, "boundObjectRef": bound}}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         return self.call("POST", path, wanted)["status"]["token"]
 

@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import musl
+
 HERE = Path(__file__).resolve().parent
 CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
@@ -230,6 +232,12 @@ PARTS = {
             build_java,
         ),
         Part(
+            "musl",
+            [HERE / "musl.py", musl.IMAGE / "requirements.txt"],
+            ["rustc", "-vV"],
+            lambda folder: musl.build(folder, run),
+        ),
+        Part(
             "rust",
             [CLIENTS / "rust" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")],
             ["rustc", "--version"],
@@ -277,7 +285,7 @@ def main():
             continue
         try:
             took = part.ensure()
-        except Failed as failure:
+        except (Failed, LookupError) as failure:
             print(f"e2e: {part.name}: {failure}", file=sys.stderr)
             return 1
         print(f"e2e: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
