@@ -75,7 +75,8 @@ pub fn build(
     clock: Clock,
 ) -> Result<App, StartError> {
     let webhook = listener::bind_everywhere("listen", settings.listen).map_err(StartError::Bind)?;
-    let admin = listener::bind_everywhere("admin.listen", settings.admin).map_err(StartError::Bind)?;
+    let admin =
+        listener::bind_everywhere("admin.listen", settings.admin).map_err(StartError::Bind)?;
     let addresses = Addresses {
         webhook: webhook.local_addr().unwrap_or(settings.listen),
         admin: admin.local_addr().unwrap_or(settings.admin),
