@@ -121,7 +121,9 @@ def one(objects, kind, name=None):
     """The one object of its kind, or of its kind and name."""
 
     found = [it for it in objects if it["kind"] == kind and name in (None, it["metadata"]["name"])]
-    assert len(found) == 1, f"{len(found)} objects {kind} {name or ''} among {[(it['kind'], it['metadata']['name']) for it in objects]}"
+    assert (
+        len(found) == 1
+    ), f"{len(found)} objects {kind} {name or ''} among {[(it['kind'], it['metadata']['name']) for it in objects]}"
     return found[0]
 
 
@@ -135,7 +137,12 @@ def configuration(objects):
 def pod_of(template, name="pod"):
     """The pod that a controller would make of its template."""
 
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}, "spec": template["spec"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, **template["metadata"]},
+        "spec": template["spec"],
+    }
 
 
 def metric_names(text):
@@ -152,20 +159,25 @@ def metrics_of(told):
     return {family + suffix for family, kind in families for suffix in suffixes[kind]}
 
 
+PLAIN = """\
+# The injector without Helm: what the chart renders with values.yaml beside this file. Change the registry and the values,
+# and render it again:
+#
+#   helm template credential-relay deploy/chart --namespace credential-relay --values deploy/kubernetes/values.yaml
+#
+# The Secret and the Lease are empty here on purpose, and the webhook has no caBundle: the injector fills all three.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: credential-relay
+  labels: { pod-security.kubernetes.io/enforce: restricted }
+"""
+
+
 def plain_manifest(folder):
     """What deploy/kubernetes/injector.yaml should be."""
 
-    values = ROOT / "deploy" / "kubernetes" / "values.yaml"
-    head = (
-        "# The injector without Helm: what the chart renders with values.yaml beside this file. Change the registry and the values,\n"
-        "# and render it again:\n"
-        "#\n"
-        "#   helm template credential-relay deploy/chart --namespace credential-relay --values deploy/kubernetes/values.yaml\n"
-        "#\n"
-        "# The Secret and the Lease are empty here on purpose, and the webhook has no caBundle: the injector fills all three.\n"
-        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: credential-relay\n  labels: { pod-security.kubernetes.io/enforce: restricted }\n"
-    )
-    return head + Helm(folder, 3).text(values=[values])
+    return PLAIN + Helm(folder, 3).text(values=[ROOT / "deploy" / "kubernetes" / "values.yaml"])
 
 
 def values_schema(program):
@@ -183,7 +195,9 @@ def values_schema(program):
     schema["properties"]["sidecar"].pop("required", None)
     injector["$defs"]["InlineDocument"].pop("required", None)
     schema["properties"]["policy"].pop("minItems", None)
-    schema["definitions"] = {name: injector["$defs"][name] for name in sorted(named(schema["properties"], injector["$defs"]))}
+    schema["definitions"] = {
+        name: injector["$defs"][name] for name in sorted(named(schema["properties"], injector["$defs"]))
+    }
     return json.dumps(schema, indent=2) + "\n"
 
 
@@ -210,7 +224,9 @@ def named(schema, definitions):
     found, left = set(), set(re.findall(r"#/definitions/(\w+)", json.dumps(schema)))
     while left:
         found |= left
-        left = {name for one in left for name in re.findall(r"#/definitions/(\w+)", json.dumps(definitions[one]))} - found
+        left = {
+            name for one in left for name in re.findall(r"#/definitions/(\w+)", json.dumps(definitions[one]))
+        } - found
     return found
 
 

@@ -9,7 +9,6 @@ import yaml
 
 from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, HelmFailed, configuration, documents, one
 
-
 # What Helm says of it
 
 
@@ -17,7 +16,9 @@ from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, Helm
 EVERY = [(3, name) for name in COMBINATIONS] + [(4, "nothing"), (4, "all")]
 
 
-@pytest.mark.parametrize(("helm", "combination"), EVERY, indirect=["helm"], ids=[f"helm{v}-{name}" for v, name in EVERY])
+@pytest.mark.parametrize(
+    ("helm", "combination"), EVERY, indirect=["helm"], ids=[f"helm{v}-{name}" for v, name in EVERY]
+)
 def test_it_is_linted_and_rendered_the_same_each_time(helm, combination):
     values = [LEAST, *COMBINATIONS[combination]]
     said = helm.lint(values=values)
@@ -36,7 +37,9 @@ def test_both_helms_render_the_same(tmp_path):
 
 
 def test_the_image_must_be_named(helm):
-    with pytest.raises(HelmFailed, match="image.repository is missing: there is no public image, so name the repository"):
+    with pytest.raises(
+        HelmFailed, match="image.repository is missing: there is no public image, so name the repository"
+    ):
         helm.text(values=[{"policy": LEAST["policy"]}])
 
 
@@ -126,7 +129,9 @@ def test_its_versions_are_the_programs():
 
 def test_a_digest_outranks_the_tag(helm):
     image = {"repository": "registry.example:5000/team/relay", "tag": "1.2.3"}
-    container = lambda: one(helm.template(values=[LEAST | {"image": image}]), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    container = lambda: one(helm.template(values=[LEAST | {"image": image}]), "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     assert container()["image"] == "registry.example:5000/team/relay:1.2.3"
     image["digest"] = f"sha256:{'0' * 64}"
     assert container()["image"] == f"registry.example:5000/team/relay@sha256:{'0' * 64}"
@@ -157,9 +162,14 @@ def test_nothing_selects_more_than_the_injectors(helm):
     deployment = one(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [one(objects, "Service")["spec"]["selector"]]
-    selectors += [one(objects, kind)["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "ServiceMonitor")]
+    selectors += [
+        one(objects, kind)["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget", "ServiceMonitor")
+    ]
     selectors += [one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]]
-    selectors += [spread["labelSelector"]["matchLabels"] for spread in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]]
+    selectors += [
+        spread["labelSelector"]["matchLabels"]
+        for spread in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    ]
     tested = one(objects, "Pod")["metadata"]["labels"]
     for selector in selectors:
         assert selector == deployment["spec"]["selector"]["matchLabels"]
@@ -201,13 +211,19 @@ def test_cert_manager_is_told_whose_certificate_it_is(helm):
     assert certificate["metadata"]["namespace"] == namespace
     service = webhook["webhooks"][0]["clientConfig"]["service"]
     assert certificate["spec"]["dnsNames"] == [f"{service['name']}.{service['namespace']}.svc"]
-    secrets = [volume["secret"]["secretName"] for volume in one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"] if "secret" in volume]
+    secrets = [
+        volume["secret"]["secretName"]
+        for volume in one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+        if "secret" in volume
+    ]
     assert secrets == [certificate["spec"]["secretName"]]
     assert "caBundle" not in webhook["webhooks"][0]["clientConfig"]
 
 
 def test_alerts_can_be_left_out_and_are_labelled(helm):
-    names = lambda objects: {rule["alert"] for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]}
+    names = lambda objects: {
+        rule["alert"] for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]
+    }
     monitoring = EXAMPLES / "values" / "monitoring.yaml"
     objects = helm.template(values=[LEAST, monitoring])
     every = names(objects)
@@ -225,7 +241,10 @@ def test_the_monitors_find_what_they_look_for(helm):
     ports = {port["name"] for port in one(objects, "Service")["spec"]["ports"]}
     assert one(objects, "ServiceMonitor")["spec"]["endpoints"][0]["port"] in ports
     sidecars = one(objects, "PodMonitor")["spec"]
-    assert sidecars["selector"]["matchLabels"] == one(objects, "MutatingWebhookConfiguration")["webhooks"][0]["objectSelector"]["matchLabels"]
+    assert (
+        sidecars["selector"]["matchLabels"]
+        == one(objects, "MutatingWebhookConfiguration")["webhooks"][0]["objectSelector"]["matchLabels"]
+    )
     assert sidecars["podMetricsEndpoints"][0]["port"] == "relay-admin"
     job = one(objects, "Service")["metadata"]["name"]
     rules = json.dumps(one(objects, "PrometheusRule"))

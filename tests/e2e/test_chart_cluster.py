@@ -42,7 +42,9 @@ def installed(installer):
 EVERY = [(3, name) for name in COMBINATIONS] + [(4, "nothing"), (4, "all")]
 
 
-@pytest.mark.parametrize(("installer", "combination"), EVERY, indirect=["installer"], ids=[f"helm{v}-{name}" for v, name in EVERY])
+@pytest.mark.parametrize(
+    ("installer", "combination"), EVERY, indirect=["installer"], ids=[f"helm{v}-{name}" for v, name in EVERY]
+)
 def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combination):
     values = [LEAST, *COMBINATIONS[combination]]
     namespace = f"{combination}-{installer.version}"
@@ -102,7 +104,9 @@ class Kept:
 
     def __init__(self, cluster, objects, folder):
         self._cluster = cluster
-        self.webhook, self.secret, self.lease = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease"))
+        self.webhook, self.secret, self.lease = (
+            one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease")
+        )
         self._bundle = b64encode(Authority(folder).authority.read_bytes()).decode()
         account = injectors_token(cluster, objects)
         called = {"name": self.webhook["webhooks"][0]["name"], "clientConfig": {"caBundle": self._bundle}}
@@ -165,7 +169,12 @@ def test_applying_again_leaves_what_the_injector_keeps(cluster, tmp_path):
 def apply(cluster, objects):
     for thing in objects:
         path = cluster.path_of(thing)[0]
-        cluster.call("PATCH", f"{path}?fieldManager=gitops&force=true&fieldValidation=Strict", thing, kind="application/apply-patch+yaml")
+        cluster.call(
+            "PATCH",
+            f"{path}?fieldManager=gitops&force=true&fieldValidation=Strict",
+            thing,
+            kind="application/apply-patch+yaml",
+        )
 
 
 def test_a_bundle_of_ones_own_is_kept_up_to_date(installer, cluster, tmp_path):
@@ -279,7 +288,10 @@ def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay
     relay = start_relay(calm_aws).ready()
     said = relay.ask_admin("/metrics")[2]
     known = metrics_of(said)
-    known |= {f"credential_relay_{name}" for name in re.findall(r"`([a-z_]+)`", README.split("Metrics, all with", 1)[1].split("## ", 1)[0])}
+    known |= {
+        f"credential_relay_{name}"
+        for name in re.findall(r"`([a-z_]+)`", README.split("Metrics, all with", 1)[1].split("## ", 1)[0])
+    }
     ours = {name for name in named if name.startswith("credential_relay_")}
     assert ours and ours <= known, ours - known
     theirs = {name for name in named if name.startswith("apiserver_")}
@@ -287,5 +299,10 @@ def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay
     assert theirs and theirs <= known, theirs - known
     # And the labels that a dashboard or an alert asks for.
     decisions = set(re.findall(r'decision="([a-z_]+)"', said))
-    asked = {word for rule in rules for words in re.findall(r'decision=~"([a-z_|]+)"', rule["expr"]) for word in words.split("|")}
+    asked = {
+        word
+        for rule in rules
+        for words in re.findall(r'decision=~"([a-z_|]+)"', rule["expr"])
+        for word in words.split("|")
+    }
     assert asked <= decisions, asked - decisions

@@ -60,14 +60,22 @@ def taken(injector, tmp_path, *values):
     config = tmp_path / "injector.yaml"
     config.write_text(yaml.safe_dump(configuration(Helm(tmp_path, 3).template(values=values))))
     ran = subprocess.run(
-        [injector, "inject", "--config", config, "--check"], env=environment(tmp_path), capture_output=True, text=True, timeout=60
+        [injector, "inject", "--config", config, "--check"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_values_of_the_page_on_installing_are_right(injector, tmp_path):
     page = (ROOT / "docs" / "install.md").read_text()
-    [values] = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.+?)```", page, re.DOTALL) if "# values.yaml" in block]
+    [values] = [
+        textwrap.dedent(block)
+        for block in re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
+        if "# values.yaml" in block
+    ]
     taken(injector, tmp_path, yaml.safe_load(values))
 
 
@@ -79,7 +87,10 @@ def test_the_values_schema_says_of_them_what_the_injector_says(injector):
 
 # What the injector would say once it runs is said before anything is installed.
 HANDED_ON = [
-    ({"profiles": {"p": {"source": {"vault": {"rol": "x"}}}}}, "at '/profiles/p/source/vault': additional properties 'rol' not allowed"),
+    (
+        {"profiles": {"p": {"source": {"vault": {"rol": "x"}}}}},
+        "at '/profiles/p/source/vault': additional properties 'rol' not allowed",
+    ),
     ({"profiles": {"p": {"chain": [{"role_arm": "x"}]}}}, "at '/profiles/p/chain/0': missing property 'role_arn'"),
     ({"policy": [{"namespace": ["a"]}]}, "at '/policy/0': missing property 'namespaces'"),
     ({"sidecar": {"resources": {"limit": {}}}}, "at '/sidecar/resources': additional properties 'limit' not allowed"),
@@ -124,7 +135,13 @@ class Release:
         self.objects = self.helm.manifest()
         self.account = one(self.objects, "ServiceAccount")["metadata"]
         # Here the way from the API server to a Service is its name alone, and to a port of this machine.
-        by_name = {"type": "ExternalName", "externalName": "localhost", "selector": None, "clusterIP": None, "clusterIPs": None}
+        by_name = {
+            "type": "ExternalName",
+            "externalName": "localhost",
+            "selector": None,
+            "clusterIP": None,
+            "clusterIPs": None,
+        }
         cluster.patch(one(self.objects, "Service"), {"spec": by_name})
         self._start()
         self.lead_here()

@@ -29,7 +29,9 @@ def test_the_library_makes_a_pod_that_runs_restricted(helm, cluster, example, bi
     cluster.namespace(namespace, **{"pod-security.kubernetes.io/enforce": "restricted"})
     cluster.service_account(namespace, "default")
     objects = helm.template(chart=example, name="payments", namespace=namespace, values=[by_hand()])
-    pod = cluster.create(pod_of(one(objects, "Deployment")["spec"]["template"]), dry_run=True, default_namespace=namespace)["spec"]
+    pod = cluster.create(
+        pod_of(one(objects, "Deployment")["spec"]["template"]), dry_run=True, default_namespace=namespace
+    )["spec"]
     sidecar, migrate = pod["initContainers"]
     assert sidecar["restartPolicy"] == "Always" and sidecar["startupProbe"]["failureThreshold"] == 300
     text = variables(sidecar)["CREDENTIAL_RELAY_CONFIG_TEXT"].replace("$$", "$")
@@ -60,7 +62,9 @@ def mounts(container):
 
 
 def accepted(binary, *arguments, home, **variables):
-    ran = subprocess.run([binary, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [binary, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=60
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -69,9 +73,15 @@ def accepted(binary, *arguments, home, **variables):
     ("values", "words"),
     [
         (by_hand(""), "image.repository is missing"),
-        (by_hand(containers={"app": "paymants"}), r'containers.app: there is no profile "paymants" in configuration.profiles; there is payments, reports'),
+        (
+            by_hand(containers={"app": "paymants"}),
+            r'containers.app: there is no profile "paymants" in configuration.profiles; there is payments, reports',
+        ),
         (by_hand(containers={"app": None}), "containers.app is missing"),
-        (by_hand(configuration={"profiles": {"payments": {"access": {"token_file": "/x"}}}}), "configuration.profiles.payments.access: leave it out"),
+        (
+            by_hand(configuration={"profiles": {"payments": {"access": {"token_file": "/x"}}}}),
+            "configuration.profiles.payments.access: leave it out",
+        ),
         (by_hand(configuration={"profiles": None}), "configuration.profiles is missing"),
     ],
     ids=["image", "profile", "container", "access", "profiles"],
@@ -81,21 +91,36 @@ def test_the_library_says_what_is_wrong(helm, example, values, words):
         helm.text(chart=example, values=[values])
 
 
+SIDECAR_ALONE = """
+{{ $relay := dict "settings" .Values.relay }}
+kind: Parts
+containers:
+{{ include "credential-relay.sidecar" $relay }}
+volumes:
+{{ include "credential-relay.volumes" $relay }}
+"""
+
+
 def test_the_librarys_names_fit_and_dollars_stay(helm, example):
     name, settings = "c" * 63, by_hand()
     settings["relay"]["containers"] = {name: "payments", "c" * 62: "payments"}
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/${aws:username}/$(X)/$$"}]}
-    settings["relay"]["configuration"] = {"profiles": {"reports": {"chain": [{"role_arn": "arn:aws:iam::111122223333:role/r", "policy": policy}]}}}
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/${aws:username}/$(X)/$$"}],
+    }
+    settings["relay"]["configuration"] = {
+        "profiles": {"reports": {"chain": [{"role_arn": "arn:aws:iam::111122223333:role/r", "policy": policy}]}}
+    }
     template = example / "templates" / "deployment.yaml"
     kept = template.read_text()
     try:
-        template.write_text('{{ $relay := dict "settings" .Values.relay }}\nkind: X\nc:\n{{ include "credential-relay.sidecar" $relay }}\nv:\n{{ include "credential-relay.volumes" $relay }}\n')
+        template.write_text(SIDECAR_ALONE)
         made = helm.template(chart=example, values=[settings])[0]
     finally:
         template.write_text(kept)
-    names = [volume["name"] for volume in made["v"]]
+    names = [volume["name"] for volume in made["volumes"]]
     assert all(len(name) <= 63 for name in names) and len(set(names)) == len(names)
-    text = variables(made["c"][0])["CREDENTIAL_RELAY_CONFIG_TEXT"]
+    text = variables(made["containers"][0])["CREDENTIAL_RELAY_CONFIG_TEXT"]
     assert "arn:aws:s3:::b/$${aws:username}/$$(X)/$$$$" in text
 
 
