@@ -165,13 +165,13 @@ def _container(fields, facts, defaults):
     with fields:
         # Which terminal messages are kept and whether the image is fetched: neither happens here.
         fields.drop("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy")
-        ports = _ports(fields)
+        ports, environment = _ports(fields), _environment(fields, facts)
         return Container(
             name=fields.take("name"),
             image=fields.take("image"),
-            command=fields.take("command") or [],
-            args=fields.take("args") or [],
-            environment=_environment(fields, facts),
+            command=[expanded(word, environment) for word in fields.take("command") or []],
+            args=[expanded(word, environment) for word in fields.take("args") or []],
+            environment=environment,
             mounts=[_mount(each) for each in fields.items("volumeMounts", "mountPath")],
             security=_security(fields.inner("securityContext"), defaults),
             memory=_memory(fields.inner("resources")),
@@ -199,12 +199,15 @@ def _environment(fields, facts):
             with entry.inner("valueFrom") as source, source.inner("fieldRef") as reference:
                 reference.only("apiVersion", "v1")
                 path = reference.take("fieldPath")
-            if path:
-                value = _fact(facts, path, entry.where)
-            elif "$(" in value:
-                raise Unsupported(f"{entry.where}: {value!r} is to be expanded")
-            found[name] = value
+            found[name] = _fact(facts, path, entry.where) if path else expanded(value, found)
     return found
+
+
+def expanded(text, variables):
+    """What Kubernetes makes of a variable's value, a command or an argument: $(NAME) is a variable that it knows, and $$ is $."""
+
+    replaced = lambda found: "$" if found[1] is None else variables.get(found[1], found[0])
+    return re.sub(r"\$(?:\$|\(([^)]*)\))", replaced, text)
 
 
 def _fact(facts, path, where):

@@ -244,7 +244,6 @@ def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, module_aws, r
         ("spec", {"hostAliases": [{"ip": "10.0.0.1"}]}),
         ("container", {"envFrom": [{"configMapRef": {"name": "more"}}]}),
         ("container", {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
-        ("container", {"env": [{"name": "A", "value": "$(B)"}]}),
         ("container", {"securityContext": {"privileged": True}}),
         ("container", {"volumeMounts": [{"name": "a", "mountPath": "/a", "mountPropagation": "Bidirectional"}]}),
     ],
@@ -256,3 +255,11 @@ def test_what_the_runner_does_not_do_it_says(where, field):
     given = pod("plain", container, **(field if where == "spec" else {}))
     with pytest.raises(pod_spec.Unsupported):
         pod_spec.read(given, "10.0.0.1")
+
+
+def test_variables_in_values():
+    """As Kubernetes documents it: what is not known stays, and a $ is escaped by another."""
+
+    known = {"A": "1"}
+    said = {"$(A)": "1", "$(B)": "$(B)", "$$(A)": "$(A)", "$$$(A)": "$1", "$A $": "$A $", "a: $$b": "a: $b", "$(A": "$(A"}
+    assert {text: pod_spec.expanded(text, known) for text in said} == said
