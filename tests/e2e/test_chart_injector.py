@@ -1,5 +1,5 @@
 """The chart with the injector's program: it takes every configuration that the chart makes, and with the rights of the release alone
-it puts the relay into pods. INJECTOR_BIN names the program where it is not the relay's own.
+it puts the relay into pods.
 """
 
 import json
@@ -48,7 +48,7 @@ exec "$@"
 
 @pytest.fixture(scope="module")
 def injector(binary):
-    return Path(os.environ.get("INJECTOR_BIN", binary)).resolve()
+    return Path(binary).resolve()
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)

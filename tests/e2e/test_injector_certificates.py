@@ -1,7 +1,6 @@
 """The injectors' own certificates at a real API server, which calls them as it does in a cluster.
 
-Lifetimes are of seconds, so that everything is renewed while a test looks. INJECTOR_BIN names the program where it is
-not the relay's own.
+Lifetimes are of seconds, so that everything is renewed while a test looks.
 """
 
 import base64
@@ -33,7 +32,7 @@ MONTH = "2592000s"
 
 @pytest.fixture(scope="module")
 def injector(binary):
-    return Path(os.environ.get("INJECTOR_BIN", binary)).resolve()
+    return Path(binary).resolve()
 
 
 @pytest.fixture(scope="module")
