@@ -161,6 +161,21 @@ def test_a_ca_bundle_that_is_reset_is_healed(cluster, replicas):
     wait_for(cluster.creates_pods, lambda: f"pods are injected\n{log_of(replicas)}")
 
 
+def test_somebody_else_who_keeps_the_bundle_is_named_and_not_fought_without_end(cluster, replicas):
+    """As cert-manager's CA injector, with its annotation left on the webhook configuration."""
+
+    told = "what is written is undone each time"
+
+    def undone():
+        if cluster.bundle():
+            cluster.reset_bundle()
+        return any(told in each.log() for each in replicas)
+
+    wait_for(undone, lambda: f"the fight is told of\n{log_of(replicas)}", 60)
+    wait_for(cluster.bundle, lambda: f"the caBundle is back\n{log_of(replicas)}", 60)
+    wait_for(cluster.creates_pods, lambda: f"pods are injected\n{log_of(replicas)}")
+
+
 def test_a_replica_that_may_not_says_which_rule_is_missing(cluster, injector, tmp_path, replicas):
     path = f"{RBAC}/clusterrolebindings/{ACCOUNT}"
     binding = cluster.kube.call("GET", path)

@@ -35,6 +35,9 @@ const CLOSEST_BY_DISTRUST: Duration = Duration::from_secs(1);
 /// A certificate begins this long before it was made.
 const CLOCKS_APART: Duration = Duration::from_secs(300);
 
+/// The steps from nothing to a certificate that is trusted are fewer.
+const MOST_WRITES: u32 = 6;
+
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What keeps the certificates of one replica.
@@ -52,6 +55,8 @@ pub(super) struct Keeper {
     draw: Draw,
     told: Told,
     failures: u32,
+    /// Writes without a look in between that found all well.
+    writes: u32,
 }
 
 /// What was logged last, so that a state that lasts is logged once.
@@ -116,6 +121,7 @@ impl Keeper {
             draw: Draw::random(),
             told: Told::default(),
             failures: 0,
+            writes: 0,
         }
     }
 
@@ -142,12 +148,7 @@ impl Keeper {
         let trouble = match looked {
             Ok(next) => {
                 self.failures = 0;
-                let poll = (self.settings.lifetime / 40).min(POLL);
-                return match next {
-                    Next::Now => CLOSEST,
-                    Next::Soon => SOON.min(poll) + draw.share(SOON),
-                    Next::Later => poll + draw.share(poll),
-                };
+                return self.wait_until(&next, draw);
             }
             // Nothing is wrong: the other's work is seen at the next look.
             Err(Trouble::Asking(error)) if error.is_conflict() => {
@@ -161,6 +162,25 @@ impl Keeper {
         let most = SOON.saturating_mul(1 << self.failures.min(8)).min(LONGEST_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         most / 2 + draw.share(most / 2)
+    }
+
+    fn wait_until(&mut self, next: &Next, draw: Draw) -> Duration {
+        let poll = (self.settings.lifetime / 40).min(POLL);
+        match next {
+            Next::Now => {
+                self.writes = self.writes.saturating_add(1);
+                let undone = self.writes.saturating_sub(MOST_WRITES);
+                if undone > 0 {
+                    self.tell("what is written is undone each time; is there somebody else who keeps the caBundle, such as cert-manager's CA injector or a GitOps tool?".to_owned());
+                }
+                CLOSEST.saturating_mul(1 << undone.min(16)).min(LONGEST_BACKOFF)
+            }
+            Next::Soon => SOON.min(poll) + draw.share(SOON),
+            Next::Later => {
+                self.writes = 0;
+                poll + draw.share(poll)
+            }
+        }
     }
 
     fn tell(&mut self, trouble: String) {
@@ -196,7 +216,7 @@ impl Keeper {
                 "MutatingWebhookConfiguration {webhook}: there is none, or none of its webhooks calls the Service {namespace}/{service}; self_managed.webhook, .namespace and .service must be what the chart installed"
             )));
         }
-        if self.told.trouble.take().is_some() {
+        if matches!(next, Next::Later) && self.told.trouble.take().is_some() {
             tracing::info!("the certificates are kept again");
         }
         Ok(next)
