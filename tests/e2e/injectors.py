@@ -135,7 +135,7 @@ def configuration(lifetime):
         },
         "sidecar": {"image": "registry.example/credential-relay:test"},
         "relay": {"sts": {"region": "eu-west-1"}},
-        "profiles": {"payments": {"source": {"environment": {}}}},
+        "profiles": {"payments": {"source": {"imds": {}}}},
         "policy": [{"namespaces": ["*"], "service_accounts": ["*"], "profiles": ["*"]}],
     }
 

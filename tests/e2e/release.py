@@ -1,0 +1,105 @@
+"""The chart's release in a cluster of the tests, with the injector's program in the place of its pods."""
+
+import json
+import os
+import subprocess
+from urllib.parse import urlsplit
+
+from harness import EXIT_SECONDS, environment, http_get, spawn, wait_for
+from helm import Helm, configuration, one
+from injectors import AS_A_POD
+from kube_server import Refused
+
+
+class Release:
+    """What Helm installed, and one injector as the process of its pod."""
+
+    def __init__(self, cluster, injector, folder, *values):
+        self.cluster, self._folder, self._injector = cluster, folder, injector
+        self.helm = Helm(folder / "helm", 3, cluster)
+        self.helm.install(values=values)
+        self.objects = self.helm.manifest()
+        self.account = one(self.objects, "ServiceAccount")["metadata"]
+        # Here the way from the API server to a Service is its name alone, and to a port of this machine.
+        by_name = {
+            "type": "ExternalName",
+            "externalName": "localhost",
+            "selector": None,
+            "clusterIP": None,
+            "clusterIPs": None,
+        }
+        cluster.patch(one(self.objects, "Service"), {"spec": by_name})
+        self._start()
+        self.lead_here()
+
+    def _start(self):
+        account = self._folder / "account"
+        account.mkdir()
+        namespace, name = self.account["namespace"], self.account["name"]
+        (account / "token").write_text(self.cluster.token(namespace, name))
+        (account / "ca.crt").write_text(self.cluster.authority)
+        (account / "namespace").write_text(namespace)
+        given = configuration(self.objects)
+        given["listen"], given["admin"]["listen"] = "127.0.0.1:0", "127.0.0.1:0"
+        config = self._folder / "injector.yaml"
+        config.write_text(json.dumps(given))
+        [container] = one(self.objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+        arguments = [config if argument.endswith("/injector.yaml") else argument for argument in container["args"]]
+        variables = {entry["name"]: entry.get("value", "injector") for entry in container["env"]}
+        address = urlsplit(self.cluster.address)
+        variables |= {"KUBERNETES_SERVICE_HOST": address.hostname, "KUBERNETES_SERVICE_PORT": str(address.port)}
+        rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
+        command = ["unshare", "--mount", *rootless, "sh", "-euc", AS_A_POD, "sh", account]
+        self._log = self._folder / "injector.log"
+        with open(self._log, "w") as log:
+            self._process = spawn(
+                [*command, self._injector, *arguments],
+                environment(self._folder, **variables),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        listening = wait_for(self._listening, lambda: f"the injector listens\n{self.log()}")
+        self._port, self._admin = int(listening["webhook"].rpartition(":")[2]), listening["admin"]
+        wait_for(self._ready, lambda: f"the injector is ready\n{self.log()}")
+
+    def _listening(self):
+        assert self._process.poll() is None, self.log()
+        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
+        return next((line for line in lines if line.get("message") == "listening"), None)
+
+    def _ready(self):
+        try:
+            return http_get(f"{self._admin}/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def log(self):
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def metrics(self):
+        return http_get(f"{self._admin}/metrics")[2]
+
+    def lead_here(self):
+        """Lets the API server call the port that the kernel gave the injector; an upgrade sets it back."""
+
+        webhook = one(self.objects, "MutatingWebhookConfiguration")
+        called = {"name": webhook["webhooks"][0]["name"], "clientConfig": {"service": {"port": self._port}}}
+        self.cluster.patch(webhook, {"webhooks": [called]}, kind="application/strategic-merge-patch+json")
+
+    def injected(self, pod, dry_run=True):
+        """The pod as the API server makes it, once it has learned of the webhook as it is now."""
+
+        def made():
+            try:
+                return self.cluster.create(pod, dry_run, default_namespace="payments")
+            except Refused as refused:
+                assert refused.status == 500 and "failed calling webhook" in str(refused), f"{refused}\n{self.log()}"
+                return None
+
+        return wait_for(made, lambda: f"the API server reaches the injector\n{self.log()}")
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(EXIT_SECONDS)
+        self.helm.uninstall()
