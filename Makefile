@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test unit e2e lint audit bench dev prerequisites cargo-deny clean-cache
+.PHONY: help test unit e2e lint audit bench dev image prerequisites cargo-deny clean-cache
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
@@ -51,6 +51,18 @@ bench: ## the aims of docs/performance.md, beside a bare hyper server; ARGS='--g
 	@tests/prerequisites bench
 	cargo build --release --locked --no-default-features --target-dir '$(CARGO_TARGET_DIR)/image'
 	cargo bench --locked -- --relay '$(CARGO_TARGET_DIR)/image/release/credential-relay' $(ARGS)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+ENGINE ?= docker
+PLATFORM ?= linux/amd64
+# podman's own format has no health check, and podman 4.3 knows neither the builder's platform nor a stage by an argument's default.
+FOR_PODMAN = --format docker --build-arg BINARY=compiled \
+	--build-arg BUILDPLATFORM=linux/$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+image: ## the container image: IMAGE=<repository>:<tag>, ENGINE=docker or podman, PLATFORM=linux/amd64 or linux/arm64, SOURCE=<URL>
+	@test -n '$(IMAGE)' || { echo 'IMAGE is missing: make image IMAGE=<repository>/credential-relay:$(VERSION)' >&2; exit 2; }
+	$(ENGINE) build --platform '$(PLATFORM)' $(if $(filter podman,$(notdir $(ENGINE))),$(FOR_PODMAN)) \
+		--build-arg VERSION='$(VERSION)' --build-arg REVISION="$$(git describe --always --abbrev=40 --exclude '*' --dirty)" \
+		$(if $(SOURCE),--build-arg SOURCE='$(SOURCE)') --tag '$(IMAGE)' $(ARGS) .
 
 dev: ## the relay with an embedded upstream, nothing else needed
 	cargo run --release --locked -- dev

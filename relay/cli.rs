@@ -192,7 +192,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
             }
             Command::Inject(inject) => {
                 log.start();
-                inject.run().await
+                inject.run(&environment).await
             }
             Command::Check(check) => check.run(&environment).await,
             Command::Get(get) => get.run(&environment).await,

@@ -43,6 +43,13 @@ impl Timestamp {
                 .ok()?;
         i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
     }
+
+    /// Reads the time of an HTTP header, such as `Wed, 25 Nov 2026 00:07:10 GMT`.
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let rfc2822 = &time::format_description::well_known::Rfc2822;
+        let parsed = time::OffsetDateTime::parse(text, rfc2822).ok()?;
+        Some(Self::from_secs(parsed.unix_timestamp()))
+    }
 }
 
 #[cfg(feature = "host")]
@@ -267,6 +274,13 @@ mod tests {
             );
         }
         assert_eq!(Timestamp::parse_rfc3339("1795565230"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_header_is_read() {
+        let read = |text| Timestamp::parse_http_date(text).map(Timestamp::as_secs);
+        assert_eq!(read("Wed, 25 Nov 2026 00:07:10 GMT"), Some(1_795_565_230));
+        assert_eq!(read("2026-11-25T00:07:10Z"), None);
     }
 
     #[tokio::test(start_paused = true)]

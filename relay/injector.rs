@@ -12,6 +12,7 @@
 //! decided by what Vault and AWS bind to its service account.
 
 pub mod admin;
+pub mod certificates;
 mod denial;
 mod metrics;
 mod mutate;

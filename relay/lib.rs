@@ -19,12 +19,14 @@ pub mod config;
 pub mod credential;
 pub mod failure;
 pub mod files;
+pub mod kubernetes;
 pub mod listener;
 pub mod metrics;
 pub mod schedule;
 pub mod shutdown;
 pub mod sts;
 pub mod transport;
+mod x509;
 
 pub mod sources;
 

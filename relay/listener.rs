@@ -8,6 +8,7 @@
 //! atomic stores for it, and no timer and no clock.
 
 mod connections;
+pub mod tls;
 
 use std::fmt;
 use std::io;
@@ -32,10 +33,6 @@ use connections::Connections;
 /// The largest head of a request, in bytes; a larger one is answered 431. The heads that SDKs send
 /// have a few hundred; this leaves room for a service account's JWT as access token.
 pub const LARGEST_HEAD: usize = 16 * 1024;
-
-/// A connection on which no request was completed for this long is closed, and for twice as long
-/// at most it stays: between the keep-alive times of the SDKs' pools (a minute or so) and for ever.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long nothing is accepted after an error such as too many open files, which ends only when
 /// something was closed.
@@ -98,6 +95,11 @@ impl<S> Answer for S where
 pub trait Accept: Send + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// A connection on which no request was completed for this long is closed, and for twice as long
+    /// at most it stays. As it is, it lies between the keep-alive times of the SDKs' pools (a minute or
+    /// so) and for ever.
+    const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
     /// Accepts one connection.
     ///
@@ -226,7 +228,7 @@ pub async fn serve<L: Accept, S: Answer>(
 
 /// Accepts for ever.
 async fn run<L: Accept, S: Answer>(mut listeners: Vec<L>, mut connections: Connections<S>) {
-    let mut sweep = tokio::time::interval(IDLE_LIMIT);
+    let mut sweep = tokio::time::interval(L::IDLE_LIMIT);
     let mut warned_at: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {

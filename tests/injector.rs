@@ -10,16 +10,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use credential_relay::app::injector;
-use credential_relay::config::injector::{Injector, parse, schema};
-use credential_relay::injector::admin::Readiness;
-use credential_relay::injector::{ANNOTATIONS, LEADING_PAST};
+use credential_relay::clock::{Clock, Timestamp};
+use credential_relay::config::environment::Environment;
+use credential_relay::config::injector::{Certificates, Injector, parse, schema};
+use credential_relay::injector::admin::Admin;
+use credential_relay::injector::certificates::Status;
+use credential_relay::injector::{ANNOTATIONS, LEADING_PAST, Metrics};
+use credential_relay::listener::{self, Limits};
+use credential_relay::shutdown;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 
 use documents::{examples, rows, settings};
 
@@ -122,9 +131,10 @@ fn what_leads_past_the_relay_is_one_list() {
 struct Running {
     webhook: SocketAddr,
     admin: SocketAddr,
-    readiness: watch::Sender<Readiness>,
+    tls: TlsConnector,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+    _files: TempDir,
 }
 
 fn some_settings() -> Injector {
@@ -133,28 +143,60 @@ fn some_settings() -> Injector {
     parse(&format!("{any}{text}")).unwrap()
 }
 
+/// A certificate in files of the folder, and who trusts it.
+fn certificate(folder: &Path) -> (Certificates, TlsConnector) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let (cert, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Certificates::Files { cert, key }, TlsConnector::from(Arc::new(client)))
+}
+
+const NAME: &str = "credential-relay-injector.credential-relay.svc";
+
 impl Running {
     fn start() -> Self {
-        let app = injector::build(some_settings()).unwrap();
+        let files = TempDir::new().unwrap();
+        let (certificates, tls) = certificate(files.path());
+        let settings = Injector { certificates, ..some_settings() };
+        let app = injector::build(settings, &Environment::default(), Clock::system()).unwrap();
         let injector::Addresses { webhook, admin } = app.addresses();
-        let (readiness, ready) = watch::channel(Readiness::Waiting("no certificate".to_owned()));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async { stopped.await.unwrap_or(()) };
-            let hurry = std::future::pending();
-            let readiness = move || ready.borrow().clone();
-            app.run(|plain| plain, readiness, stop, hurry, Duration::ZERO).await;
+            app.run(stop, std::future::pending(), Duration::ZERO).await;
         });
-        Self { webhook, admin, readiness, stop, task }
+        Self { webhook, admin, tls, stop, task, _files: files }
+    }
+
+    async fn webhook(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let stream = TcpStream::connect(self.webhook).await.unwrap();
+        let name = ServerName::try_from(NAME).unwrap();
+        say(self.tls.connect(name, stream).await.unwrap(), method, path, body).await
     }
 
     async fn review(&self, body: &str) -> (u16, String) {
-        ask(self.webhook, "POST", "/mutate", body).await
+        self.webhook("POST", "/mutate", body).await
     }
 }
 
-async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    say(TcpStream::connect(address).await.unwrap(), method, path, "").await
+}
+
+async fn say(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String) {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -162,6 +204,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16,
     stream.write_all(head.as_bytes()).await.unwrap();
     // Whoever says too much may be hung up on.
     let _ = stream.write_all(body.as_bytes()).await;
+    let _ = stream.flush().await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
@@ -222,11 +265,12 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
     }
     let (status, answer) = running.review(&"x".repeat(4 * 1024 * 1024 + 1)).await;
     assert_eq!(status, 400, "{answer}");
-    assert_eq!(ask(running.webhook, "GET", "/mutate", "").await.0, 405);
-    assert_eq!(ask(running.webhook, "POST", "/", "").await.0, 404);
-    assert_eq!(ask(running.webhook, "GET", "/metrics", "").await.0, 404);
+    assert_eq!(running.webhook("GET", "/mutate", "").await.0, 405);
+    assert_eq!(running.webhook("POST", "/", "").await.0, 404);
+    assert_eq!(running.webhook("GET", "/metrics", "").await.0, 404);
+    assert_eq!(ask(running.admin, "GET", "/readyz").await.0, 200);
 
-    let (_, metrics) = ask(running.admin, "GET", "/metrics", "").await;
+    let (_, metrics) = ask(running.admin, "GET", "/metrics").await;
     for (outcome, count) in
         [("injected", 1), ("refused", 1), ("not_asked", 1), ("malformed", 6), ("unchanged", 0)]
     {
@@ -241,14 +285,28 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
 
 #[tokio::test]
 async fn probes_say_whether_the_api_server_can_be_answered() {
-    let running = Running::start();
-    assert_eq!(ask(running.admin, "GET", "/livez", "").await.0, 200);
+    let listener = listener::bind("admin.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let admin = listener.local_addr().unwrap();
+    let (certificate, status) = watch::channel(Status::default());
+    let service = Admin::new(Metrics::default(), status);
+    let (_trigger, signal) = shutdown::channel();
+    tokio::spawn(listener::serve(vec![listener], service, Limits::uncounted(4), signal));
+
+    assert_eq!(ask(admin, "GET", "/livez").await.0, 200);
     for probe in ["/readyz", "/startupz"] {
-        let (status, text) = ask(running.admin, "GET", probe, "").await;
-        assert_eq!((status, text.as_str()), (503, "not ready: no certificate\n"));
+        let (status, text) = ask(admin, "GET", probe).await;
+        assert_eq!(status, 503);
+        assert!(text.starts_with("not ready: there is no certificate yet"), "{text}");
     }
-    running.readiness.send_replace(Readiness::Ready);
-    assert_eq!(ask(running.admin, "GET", "/readyz", "").await.0, 200);
-    assert_eq!(ask(running.admin, "POST", "/readyz", "").await.0, 405);
-    assert_eq!(ask(running.admin, "POST", "/mutate", "").await.0, 404);
+    let expiry = |metrics: &str| {
+        let name = "credential_relay_injector_certificate_expiry_timestamp_seconds ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+    };
+    assert_eq!(expiry(&ask(admin, "GET", "/metrics").await.1).as_deref(), Some("0"));
+    let expires = Some(Timestamp::from_secs(1_800_000_000));
+    certificate.send_replace(Status { ready: true, expires });
+    assert_eq!(ask(admin, "GET", "/readyz").await.0, 200);
+    assert_eq!(expiry(&ask(admin, "GET", "/metrics").await.1).as_deref(), Some("1800000000"));
+    assert_eq!(ask(admin, "POST", "/readyz").await.0, 405);
+    assert_eq!(ask(admin, "POST", "/mutate").await.0, 404);
 }

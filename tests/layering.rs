@@ -14,12 +14,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("credential", &["arn", "clock"]),
     ("failure", &[]),
     ("files", &[]),
+    ("kubernetes", &["clock", "config", "credential", "files", "transport"]),
     ("listener", &["shutdown"]),
     ("metrics", &["clock", "config", "failure"]),
     ("schedule", &["clock", "credential"]),
     ("shutdown", &[]),
     ("sts", &["clock", "config", "credential", "failure", "metrics", "transport"]),
     ("transport", &["config", "files"]),
+    ("x509", &["clock"]),
     (
         "sources",
         &[
@@ -32,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "sts",
             "transport",
+            "x509",
         ],
     ),
     (
@@ -65,7 +68,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
     ),
     // Of the relay it knows the configuration alone.
-    ("injector", &["arn", "config", "listener"]),
+    (
+        "injector",
+        &[
+            "arn",
+            "clock",
+            "config",
+            "credential",
+            "files",
+            "kubernetes",
+            "listener",
+            "schedule",
+            "transport",
+            "x509",
+        ],
+    ),
     ("telemetry", &[]),
 ];
 
@@ -80,18 +97,21 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_credential_types", &["sts", "chain", "sources"]),
     ("aws_sigv4", &["sources"]),
     ("aws_smithy_runtime_api", &["sts", "chain", "sources"]),
-    // In dev and in the injector for its base64 alone.
-    ("aws_smithy_types", &["sts", "chain", "sources", "dev", "injector"]),
+    // In dev, injector and x509 for its base64 alone.
+    ("aws_smithy_types", &["sts", "chain", "sources", "dev", "injector", "x509"]),
     ("aws_types", &["sources"]),
     ("vaultrs", &["sources"]),
     ("rustify", &["sources"]),
-    ("rustls", &["transport"]),
+    ("rcgen", &["injector"]),
+    ("rustls", &["transport", "listener", "injector"]),
+    ("tokio_rustls", &["listener"]),
     ("hyper_rustls", &["transport"]),
     // In config for its URLs alone.
     (
         "hyper",
         &[
             "transport",
+            "kubernetes",
             "sources",
             "listener",
             "endpoint",

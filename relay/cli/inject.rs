@@ -8,8 +8,9 @@ use clap::Args;
 use super::serve::Ends;
 use super::{Failed, print};
 use crate::app::injector;
+use crate::clock::Clock;
 use crate::config;
-use crate::injector::admin::Readiness;
+use crate::config::environment::Environment;
 
 #[derive(Debug, Args)]
 pub(super) struct Inject {
@@ -30,7 +31,7 @@ pub(super) struct Inject {
 }
 
 impl Inject {
-    pub(super) async fn run(self) -> Result<(), Failed> {
+    pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         let Some(file) = self.config else {
             let schema = serde_json::to_string_pretty(&config::injector::schema());
             return print(&format!("{}\n", schema.map_err(Failed::command)?));
@@ -46,10 +47,10 @@ impl Inject {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        let app = injector::build(settings).map_err(|error| Failed::Start(error.to_string()))?;
+        let app = injector::build(settings, environment, Clock::system())
+            .map_err(|error| Failed::Start(error.to_string()))?;
         let (first, second) = ends.told();
-        let drain = Duration::from_secs(self.drain);
-        app.run(|plain| plain, || Readiness::Ready, first, second, drain).await;
+        app.run(first, second, Duration::from_secs(self.drain)).await;
         Ok(())
     }
 }

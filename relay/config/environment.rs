@@ -106,6 +106,9 @@ pub const HONOURED: [&str; 30] = [
     "POD_SERVICE_ACCOUNT",
 ];
 
+/// The variables by which the kubelet tells a pod where the API server is.
+pub const CLUSTER: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
+
 /// Variables that hold secrets, of which the configuration asks alone whether they are set.
 const SECRETS: [&str; 3] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
@@ -138,7 +141,13 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
             secret if SECRETS.contains(&secret) => {
                 Some((name, if value.is_empty() { value } else { "set".to_owned() }))
             }
-            asked if asked.starts_with(PREFIX) || HONOURED.contains(&asked) => Some((name, value)),
+            asked
+                if asked.starts_with(PREFIX)
+                    || HONOURED.contains(&asked)
+                    || CLUSTER.contains(&asked) =>
+            {
+                Some((name, value))
+            }
             _ => None,
         };
         Self(variables.filter_map(kept).collect())

@@ -3,40 +3,33 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Metrics, TEXT, reply};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
+
+use super::certificates::Status;
+use super::{Metrics, TEXT, reply};
+
+const NO_CERTIFICATE: &str =
+    "not ready: there is no certificate yet that the API servers trust; the log says why\n";
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the API server can be answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It can.
-    Ready,
-    /// Not yet, for this reason.
-    Waiting(String),
-}
-
 /// Probes and metrics.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     metrics: Metrics,
-    readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    certificate: watch::Receiver<Status>,
 }
 
 impl Admin {
-    /// Tells of these; `readiness` is asked at each probe.
-    pub fn new(
-        metrics: Metrics,
-        readiness: impl Fn() -> Readiness + Send + Sync + 'static,
-    ) -> Self {
-        Self { metrics, readiness: Arc::new(readiness) }
+    /// Tells of these.
+    pub fn new(metrics: Metrics, certificate: watch::Receiver<Status>) -> Self {
+        Self { metrics, certificate }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -49,13 +42,14 @@ impl Admin {
         }
         match path {
             "/livez" => reply(StatusCode::OK, TEXT, "alive\n".to_owned()),
-            "/metrics" => reply(StatusCode::OK, OPEN_METRICS, self.metrics.render()),
-            _ => match (self.readiness)() {
-                Readiness::Ready => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),
-                Readiness::Waiting(why) => {
-                    reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n"))
-                }
-            },
+            "/metrics" => {
+                self.metrics.certificate(self.certificate.borrow().expires);
+                reply(StatusCode::OK, OPEN_METRICS, self.metrics.render())
+            }
+            _ if self.certificate.borrow().ready => {
+                reply(StatusCode::OK, TEXT, "ready\n".to_owned())
+            }
+            _ => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, NO_CERTIFICATE.to_owned()),
         }
     }
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::clock::Timestamp;
 
 /// What became of a question of the API server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     admissions: Family<ByOutcome, Counter>,
     duration: Histogram,
+    certificate_expiry: Gauge,
 }
 
 impl Default for Metrics {
@@ -77,9 +81,16 @@ impl Default for Metrics {
             Unit::Seconds,
             duration.clone(),
         );
+        let certificate_expiry = Gauge::default();
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate ends that the API server is shown, in Unix time; 0 while there is none",
+            Unit::Seconds,
+            certificate_expiry.clone(),
+        );
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version that runs", version);
-        Self { registry: Arc::new(Mutex::new(registry)), admissions, duration }
+        Self { registry: Arc::new(Mutex::new(registry)), admissions, duration, certificate_expiry }
     }
 }
 
@@ -90,9 +101,9 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// The registry, for what else is counted in this process.
-    pub fn registry(&self) -> &Mutex<Registry> {
-        &self.registry
+    /// What is shown to the API server ends then.
+    pub fn certificate(&self, expires: Option<Timestamp>) {
+        self.certificate_expiry.set(expires.map_or(0, Timestamp::as_secs));
     }
 
     /// The text that Prometheus reads.

@@ -1,11 +1,8 @@
 //! A role for a certificate: IAM Roles Anywhere's CreateSession, signed with the certificate's key.
 
-mod certificate;
-mod der;
 mod errors;
 mod identity;
 mod key;
-mod pem;
 mod signing;
 
 use std::time::Duration;
@@ -26,7 +23,7 @@ use crate::failure::{Cause, Failure, Stage};
 use crate::files::Aside;
 use crate::metrics::ProfileMetrics;
 use crate::transport::{Security, TlsError, Transport, Transports};
-use certificate::Certificate;
+use crate::x509::Certificate;
 use identity::Identity;
 
 const KIND: &str = "roles_anywhere";

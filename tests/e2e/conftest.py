@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import containers
+import images
 from harness import SESSION_SECONDS, Relay, TestAws, two_hops
+from helm import Helm, others_kinds
 from kube_server import Kube
 
 
@@ -60,6 +63,24 @@ def kube(tmp_path_factory):
         yield started
 
 
+@pytest.fixture(scope="module")
+def cluster(kube):
+    """The API server, with the kinds of other projects that the chart makes."""
+
+    for definition in others_kinds():
+        kube.create(definition)
+    for definition in others_kinds():
+        kube.serves(definition)
+    return kube
+
+
+@pytest.fixture(scope="module", params=[3, 4], ids=["helm3", "helm4"])
+def helm(request, tmp_path_factory):
+    """Each Helm, with no cluster."""
+
+    return Helm(tmp_path_factory.mktemp("helm"), request.param)
+
+
 @pytest.fixture
 def start_relay(binary, tmp_path):
     """Starts relays. Each one must end well, and must have said nothing secret, whatever the test was about."""
@@ -78,3 +99,25 @@ def start_relay(binary, tmp_path):
         exit_code, seconds = relay.stop()
         assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{relay.log()[-4000:]}"
         assert relay.leaks() == []
+
+
+@pytest.fixture(scope="session")
+def relay_files(tmp_path_factory):
+    """An image with what the relay's image is made of: a static binary of what is in this checkout, and a CA bundle."""
+
+    containers.sweep()
+    return images.files(tmp_path_factory.mktemp("relay-files"))
+
+
+@pytest.fixture(scope="session")
+def relay_image(relay_files, tmp_path_factory):
+    """The relay's image, as its Dockerfile makes it."""
+
+    return containers.build("credential-relay", *images.relay(tmp_path_factory.mktemp("relay-image"), relay_files))
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory):
+    """The image of clients/pod/app.py, and the folders of the machine that it needs."""
+
+    return images.application(tmp_path_factory.mktemp("application-image"))

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ class Refused(AssertionError):
 class Kube:
     def __init__(self, folder):
         data, written = Path(folder) / "kube", Path(folder) / "kube.log"
+        self._folder = data
         data.mkdir()
         with open(written, "w") as log:
             self._process = spawn(
@@ -63,34 +65,122 @@ class Kube:
     def __exit__(self, *_):
         self.stop()
 
-    def call(self, method, path, body=None, token=None):
+    def call(self, method, path, body=None, token=None, kind="application/json"):
         """One request, of an administrator unless with another's token: gives the body, or raises Refused."""
 
+        status, said = self._ask(method, path, body, token, kind)
+        said = json.loads(said)
+        if status >= 300:
+            raise Refused(method, path, status, said)
+        return said
+
+    def _ask(self, method, path, body=None, token=None, kind="application/json"):
         parts = urlsplit(self.address)
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30, context=self._trusted)
-        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token or self._token}", "Content-Type": kind}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            said = json.loads(answer.read())
+            return answer.status, answer.read()
         finally:
             connection.close()
-        if answer.status >= 300:
-            raise Refused(method, path, answer.status, said)
-        return said
+
+    def metrics(self):
+        status, said = self._ask("GET", "/metrics")
+        assert status == 200, said
+        return said.decode()
+
+    def asked(self, namespace, name):
+        """What a service account has asked so far: verb, resource and the object's name, by the server's own audit."""
+
+        account = f"system:serviceaccount:{namespace}:{name}"
+        lines = map(json.loads, (self._folder / "audit.log").read_text().splitlines())
+        told = [line for line in lines if line["user"]["username"] == account]
+        return {(line["verb"], line["objectRef"]["resource"], line["objectRef"].get("name")) for line in told}
+
+    def kubeconfig(self):
+        """An administrator's, as kubectl and Helm read it."""
+
+        cluster = {"server": self.address, "certificate-authority-data": b64encode(self.authority.encode()).decode()}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": self._token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "current-context": "test",
+        }
+
+    # Objects of any kind
+
+    def path_of(self, thing, default_namespace="default"):
+        """Where an object is, and where one of its kind is made."""
+
+        version = thing["apiVersion"]
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        kinds = {kind["kind"]: kind for kind in self.call("GET", root)["resources"] if "/" not in kind["name"]}
+        assert thing["kind"] in kinds, f"{version} {thing['kind']} is not known to the API server"
+        kind = kinds[thing["kind"]]
+        namespace = thing["metadata"].get("namespace", default_namespace)
+        made = f"{root}/namespaces/{namespace}/{kind['name']}" if kind["namespaced"] else f"{root}/{kind['name']}"
+        return f"{made}/{thing['metadata']['name']}", made
+
+    def serves(self, definition):
+        """Waits until a custom resource's kind is there."""
+
+        spec = definition["spec"]
+        path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}"
+
+        def there():
+            try:
+                return any(kind["name"] == spec["names"]["plural"] for kind in self.call("GET", path)["resources"])
+            except Refused:
+                return False
+
+        wait_for(there, f"the API server serves {spec['names']['plural']}")
+
+    def get(self, thing, **where):
+        return self.call("GET", self.path_of(thing, **where)[0])
+
+    def create(self, thing, dry_run=False, token=None, **where):
+        """Makes it, or says what it would be: the server refuses unknown fields and values that cannot be."""
+
+        query = "?fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
+        return self.call("POST", self.path_of(thing, **where)[1] + query, thing, token)
+
+    def patch(self, thing, change, token=None, kind="application/merge-patch+json", **where):
+        return self.call("PATCH", self.path_of(thing, **where)[0], change, token, kind)
+
+    def delete(self, thing, **where):
+        self.call("DELETE", self.path_of(thing, **where)[0])
+
+    def exists(self, thing, **where):
+        try:
+            self.get(thing, **where)
+        except Refused as refused:
+            if refused.status == 404:
+                return False
+            raise
+        return True
 
     # What tests make
 
-    def namespace(self, name):
-        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    def namespace(self, name, **labels):
+        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+
+    def read(self, plural, namespace, name):
+        return self.call("GET", f"/api/v1/namespaces/{namespace}/{plural}/{name}")
 
     def service_account(self, namespace, name):
         self.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
 
-    def token(self, namespace, name, audiences=(), seconds=3600):
-        """As the kubelet asks for it (TokenRequest): no audience is the API server's own, 600 seconds are the fewest."""
+    def token(self, namespace, name, audiences=(), seconds=3600, bound=None):
+        """As the kubelet asks for it (TokenRequest): no audience is the API server's own, 600 seconds are the fewest.
 
-        wanted = {"spec": {"audiences": list(audiences), "expirationSeconds": seconds}}
+        What it is `bound` to, it ends with: a reference to an object.
+        """
+
+        wanted = {"spec": {"audiences": list(audiences), "expirationSeconds": seconds, "boundObjectRef": bound}}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         return self.call("POST", path, wanted)["status"]["token"]
 

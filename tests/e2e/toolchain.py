@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import musl
+
 HERE = Path(__file__).resolve().parent
 CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
@@ -104,12 +106,13 @@ def build_go(folder):
     run("go", "build", "-trimpath", "-o", folder / "client", ".", cwd=CLIENTS / "go")
 
 
-def build_server(source, program, variables=""):
-    """A server of thousands of packages, minutes at first: nothing else on the machine should wait for it."""
+def build_server(source, program, package=".", **variables):
+    """A program of thousands of packages, minutes at first: nothing else on the machine should wait for it."""
 
-    flags = ("-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {variables}")
+    written = " ".join(f"-X {name}={value}" for name, value in variables.items())
+    flags = ("-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {written}")
     run(
-        *("nice", "go", "build", *flags, "-o", program, "."),
+        *("nice", "go", "build", *flags, "-o", program, package),
         cwd=source,
         CGO_ENABLED="0",
         GOFLAGS="-mod=readonly",
@@ -121,10 +124,34 @@ def build_vault(folder):
     build_server(VAULT, folder / "vault")
 
 
+def pinned(module):
+    return re.search(rf"^\s*{re.escape(module)} (v\S+)", (KUBE / "go.mod").read_text(), re.MULTILINE)[1]
+
+
 def build_kube(folder):
     # Its own build writes the version in; without one it calls itself v0.0.0-master.
-    version = re.search(r"k8s\.io/kubernetes (\S+)", (KUBE / "go.mod").read_text())[1]
-    build_server(KUBE, folder / "kube", f"-X k8s.io/component-base/version.gitVersion={version}")
+    version = {"k8s.io/component-base/version.gitVersion": pinned("k8s.io/kubernetes")}
+    build_server(KUBE, folder / "kube", **version)
+
+
+# Where each Helm keeps the Kubernetes that it renders for when it asks none: its own build writes that in, else it is 1.20.
+HELM_KUBERNETES = {
+    3: ("pkg/chartutil", "pkg/lint/rules"),
+    4: ("pkg/chart/common", "pkg/chart/v2/lint/rules", "internal/version"),
+}
+
+
+def build_helm(folder):
+    """Helm's own commands, out of the API server's module: what both are made of is compiled once."""
+
+    major, minor = pinned("k8s.io/kubernetes").removeprefix("v").split(".")[:2]
+    for helm, packages in HELM_KUBERNETES.items():
+        module = f"helm.sh/helm/v{helm}"
+        variables = {f"{module}/internal/version.version": pinned(module)}
+        for package in packages:
+            prefix = "kubeClientVersion" if package == "internal/version" else "k8sVersion"
+            variables |= {f"{module}/{package}.{prefix}Major": major, f"{module}/{package}.{prefix}Minor": minor}
+        build_server(KUBE, folder / f"helm{helm}", f"{module}/cmd/helm", **variables)
 
 
 def build_anywhere(folder):
@@ -187,6 +214,12 @@ PARTS = {
             build_kube,
         ),
         Part(
+            "helm",
+            [KUBE / name for name in ("go.mod", "go.sum")],
+            ["go", "version"],
+            build_helm,
+        ),
+        Part(
             "rolesanywhere",
             [ANYWHERE / name for name in ("go.mod", "go.sum", "helper_test.go")],
             ["go", "version"],
@@ -197,6 +230,12 @@ PARTS = {
             [CLIENTS / "java" / name for name in ("pom.xml", "src/Client.java")],
             ["javac", "-version"],
             build_java,
+        ),
+        Part(
+            "musl",
+            [HERE / "musl.py", musl.IMAGE / "requirements.txt"],
+            ["rustc", "-vV"],
+            lambda folder: musl.build(folder, run),
         ),
         Part(
             "rust",
@@ -246,7 +285,7 @@ def main():
             continue
         try:
             took = part.ensure()
-        except Failed as failure:
+        except (Failed, LookupError) as failure:
             print(f"e2e: {part.name}: {failure}", file=sys.stderr)
             return 1
         print(f"e2e: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)

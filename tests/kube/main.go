@@ -34,6 +34,15 @@ import (
 // Issuer is what service-account tokens say of who made them.
 const issuer = "https://kubernetes.default.svc"
 
+// Audit has each request of a service account written to the folder's audit.log.
+const audit = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    userGroups: ["system:serviceaccounts"]
+`
+
 // described is what a test needs to speak to the server.
 type described struct {
 	// Endpoint is the server's URL.
@@ -71,6 +80,9 @@ func run(folder string) error {
 	}
 	key := filepath.Join(folder, "service-accounts.key")
 	if err := writeKey(key); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "audit.yaml"), []byte(audit), 0o600); err != nil {
 		return err
 	}
 	port, err := freePort()
@@ -144,6 +156,9 @@ func serve(folder, store string, port int, key string) error {
 		"--allow-privileged=true",
 		"--watch-cache=false",
 		"--profiling=false",
+		"--audit-policy-file=" + filepath.Join(folder, "audit.yaml"),
+		"--audit-log-path=" + filepath.Join(folder, "audit.log"),
+		"--audit-log-mode=blocking",
 	})
 	return command.Execute()
 }

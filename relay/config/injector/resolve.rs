@@ -26,9 +26,13 @@ pub(super) const WEBHOOK: &str = "credential-relay-injector";
 pub(super) const LIFETIME: &str = "720h";
 pub(super) use sidecar::{STARTUP, TOKEN_EXPIRATION, USER};
 
-/// Shorter ones would be renewed all the time; longer ones are as good as keys that never change.
+/// Within shorter ones no renewal can be told to every API server; longer ones are as good as keys that
+/// never change.
 const LIFETIMES: (Duration, Duration) =
-    (Duration::from_secs(3600), Duration::from_secs(365 * 24 * 3600));
+    (Duration::from_secs(30), Duration::from_secs(365 * 24 * 3600));
+
+/// A shorter lifetime than this is for looking at renewals.
+const SHORT_LIFETIME: Duration = Duration::from_secs(3600);
 
 const ROOT: ValuePointerRef<'static> = ValuePointerRef::Origin;
 
@@ -59,12 +63,13 @@ pub(super) fn resolve(
     let policy = document.policy.take();
     let rules = policy.iter().flatten().flatten();
     let inline_vault = rules.flat_map(|rule| &rule.vault_roles).any(|roles| !roles.is_empty());
-    let (catalogue, warnings) = catalogue::resolve(document, value, &env, inline_vault, found);
+    let (catalogue, mut warnings) = catalogue::resolve(document, value, &env, inline_vault, found);
     let known = catalogue.as_ref().map(Catalogue::names);
     let rules = rule::rules(policy.as_ref(), known.as_deref(), found);
     if !mistakes.is_empty() {
         return Err(mistakes.in_order());
     }
+    warnings.extend(certificates.as_ref().and_then(short_lived));
     let injector = || {
         Some(Injector {
             listen: listen?,
@@ -117,6 +122,17 @@ fn certificates(
     match own {
         Some(own) => own.map(Certificates::SelfManaged),
         None => files.flatten(),
+    }
+}
+
+fn short_lived(certificates: &Certificates) -> Option<String> {
+    match certificates {
+        Certificates::SelfManaged(own) if own.lifetime < SHORT_LIFETIME => Some(format!(
+            "certificates.self_managed.lifetime: {} s is for tests alone: all replicas and API servers must \
+             have learned of each renewal within a part of it; {LIFETIME} is the default",
+            own.lifetime.as_secs()
+        )),
+        Certificates::SelfManaged(_) | Certificates::Files { .. } => None,
     }
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::certificate::Certificate;
 use super::fail;
 use super::key::{KeyError, SigningKey};
-use super::pem::{self, Block};
 use crate::clock::Timestamp;
 use crate::config::ClientCertificate;
 use crate::failure::{Cause, Failure};
 use crate::files::{self, Aside};
+use crate::x509::Certificate;
+use crate::x509::pem::{self, Block};
 
 /// A certificate with a few others after it, or a key: some kilobytes.
 const LARGEST: u64 = 64 << 10;

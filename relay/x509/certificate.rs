@@ -1,9 +1,9 @@
-//! The certificate, as far as signing with its key needs to know it.
+//! A certificate, as far as signing with its key and renewing it need to know it.
 
 use std::time::Duration;
 
+use super::algorithm::Algorithm;
 use super::der::{self, Elements};
-use super::key::Algorithm;
 use crate::clock::Timestamp;
 
 /// The longest serial number that is legal (RFC 5280, section 4.1.2.2).
@@ -11,20 +11,20 @@ const LONGEST_SERIAL: usize = 20;
 
 /// What of a certificate is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     /// Its serial number in decimal digits: what stands in the place of an access key id.
-    pub(super) serial: String,
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
+    pub(crate) serial: String,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
     /// What its key is for.
-    pub(super) algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// The public key: a point for ECDSA, PKCS#1 for RSA.
-    pub(super) public_key: Vec<u8>,
+    pub(crate) public_key: Vec<u8>,
 }
 
 impl Certificate {
     /// Reads one; none if it is not one that DER and RFC 5280 allow.
-    pub(super) fn read(der: &[u8]) -> Option<Self> {
+    pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let mut certificate = Elements::of(der).within(der::SEQUENCE)?;
         let mut fields = certificate.within(der::SEQUENCE)?;
         // Version 1 has no such field.
@@ -43,11 +43,11 @@ impl Certificate {
 
     /// Whether so little of its life is left that whoever renews it is late: less than a tenth.
     /// cert-manager renews with a third left, SPIRE with half.
-    pub(super) fn renewal_is_late(&self, now: Timestamp) -> bool {
+    pub(crate) fn renewal_is_late(&self, now: Timestamp) -> bool {
         self.left(now) < self.not_after.saturating_since(self.not_before) / 10
     }
 
-    pub(super) fn left(&self, now: Timestamp) -> Duration {
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
         self.not_after.saturating_since(now)
     }
 }

@@ -2,30 +2,30 @@
 //! is there. Anything unexpected is no element.
 
 /// Tags (X.690, section 8).
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(super) const UTC_TIME: u8 = 0x17;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const SEQUENCE: u8 = 0x30;
 
 /// The tag of a constructed `[number]`.
-pub(super) const fn explicit(number: u8) -> u8 {
+pub(crate) const fn explicit(number: u8) -> u8 {
     0xa0 | number
 }
 
 /// What is left of a row of elements.
 #[derive(Clone, Copy)]
-pub(super) struct Elements<'a>(&'a [u8]);
+pub(crate) struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// Takes the next element off: its tag and its content.
-    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, mut rest) = rest.split_first()?;
         let length = if first < 0x80 {
@@ -46,7 +46,7 @@ impl<'a> Elements<'a> {
     }
 
     /// Takes the next element off if it has this tag.
-    pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let mut ahead = *self;
         let (found, content) = ahead.next()?;
         (found == tag).then(|| {
@@ -56,12 +56,12 @@ impl<'a> Elements<'a> {
     }
 
     /// As [`Self::take`], for an element that holds others.
-    pub(super) fn within(&mut self, tag: u8) -> Option<Self> {
+    pub(crate) fn within(&mut self, tag: u8) -> Option<Self> {
         self.take(tag).map(Self)
     }
 
     /// The bytes of a bit string, which are whole ones in keys.
-    pub(super) fn bits(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bits(&mut self) -> Option<&'a [u8]> {
         self.take(BIT_STRING)?.strip_prefix(&[0])
     }
 }

@@ -9,18 +9,18 @@ const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
 /// One block.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// What it says that it is, such as `CERTIFICATE`.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// Whether it has the header of a key that is encrypted in OpenSSL's old way.
-    pub(super) encrypted: bool,
+    pub(crate) encrypted: bool,
     /// Its bytes; none if they cannot be read.
-    pub(super) der: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) der: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// The blocks of a file, in order. What stands between them is passed over; a block without an end
 /// counts as one that cannot be read.
-pub(super) fn blocks(file: &[u8]) -> Vec<Block> {
+pub(crate) fn blocks(file: &[u8]) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Open> = None;
     for line in file.split(|byte| *byte == b'\n') {
@@ -35,6 +35,25 @@ pub(super) fn blocks(file: &[u8]) -> Vec<Block> {
     }
     blocks.extend(open.map(Open::broken));
     blocks
+}
+
+/// One block as PEM has it, with the newline that ends it.
+pub(crate) fn written(label: &str, der: &[u8]) -> Zeroizing<String> {
+    const LINE: usize = 64;
+    let encoded = Zeroizing::new(base64::encode(der));
+    let lines = encoded.len() / LINE + 4;
+    // With room for all: what a growing text leaves behind would not be wiped.
+    let mut text =
+        Zeroizing::new(String::with_capacity(encoded.len() + lines + 64 + 2 * label.len()));
+    text.extend([BEGIN, label, DASHES, "\n"]);
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(LINE.min(rest.len()));
+        text.extend([line, "\n"]);
+        rest = after;
+    }
+    text.extend([END, label, DASHES, "\n"]);
+    text
 }
 
 /// A block whose end has not come yet.
@@ -90,6 +109,16 @@ mod tests {
             told(text),
             [("A".into(), false, Some(vec![0, 1, 2, 3])), ("B C".into(), true, Some(vec![0]))]
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for length in [1, 47, 48, 49, 500] {
+            let der: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let text = written("PRIVATE KEY", &der);
+            assert!(text.lines().all(|line| line.len() <= 64) && text.ends_with("-----\n"));
+            assert_eq!(told(&text), [("PRIVATE KEY".into(), false, Some(der))]);
+        }
     }
 
     #[test]

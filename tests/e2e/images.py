@@ -1,0 +1,72 @@
+"""The images that the tests run: the relay's own, by the Dockerfile that users have, and one for applications."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import containers
+import toolchain
+
+ROOT = Path(__file__).resolve().parents[2]
+# The machine's, as images name it.
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+LABELS = {"VERSION": "1.2.3-test", "REVISION": 40 * "1", "SOURCE": "https://example.com/relay"}
+
+
+def files(folder):
+    """Compiles the relay, and gives an image with what its image is made of."""
+
+    context = folder / "files"
+    compile_relay(context / "files")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY files /files\n")
+    return containers.build("files", context)
+
+
+def compile_relay(folder):
+    """Compiles the relay by the image's own script, and lays out in a folder what the image is made of."""
+
+    made = toolchain.built("musl")
+    given = {
+        **os.environ,
+        "PATH": f"{made / 'zig' / 'bin'}:{os.environ['PATH']}",
+        "TARGETARCH": ARCHITECTURE,
+        "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(toolchain.cache() / "target")),
+        "ZIG_GLOBAL_CACHE_DIR": str(toolchain.cache() / "e2e" / "zig"),
+        "MUSL_RUSTFLAGS": f"--sysroot={made / 'sysroot'}",
+    }
+    command = [ROOT / "deploy" / "image" / "compile", folder]
+    ran = subprocess.run(command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-6000:]
+
+
+def relay(folder, files):
+    """The context and the options that build the last stage of the Dockerfile."""
+
+    arguments = {"BINARY": files, "TARGETARCH": ARCHITECTURE, **LABELS}
+    words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    context = folder / "nothing"
+    context.mkdir()
+    # What the image is made by is a part of what it is.
+    shutil.copy(ROOT / "Dockerfile", context)
+    return context, *words
+
+
+def application(folder):
+    """An image that has nothing but an application, and the folders of the machine that its Python is in."""
+
+    context = folder / "application"
+    context.mkdir()
+    shutil.copy(toolchain.CLIENTS / "pod" / "app.py", context)
+    python = toolchain.built("python")
+    folders = [path for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path)]
+    folders += [path for path in (sys.base_prefix, str(python)) if not path.startswith("/usr/")]
+    variables = {"PATH": f"{python}/bin", "APP_MACHINE": ":".join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+    (context / "Dockerfile").write_text(
+        "FROM scratch\nCOPY app.py /app.py\n"
+        + "".join(f"ENV {name}={value}\n" for name, value in variables.items())
+        + 'ENTRYPOINT ["python", "/app.py"]\n'
+    )
+    return containers.build("application", context), folders
+

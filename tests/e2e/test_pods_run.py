@@ -1,0 +1,265 @@
+"""Pods really run: as the API server gives them, by pod_runner.py, with the relay's own image and boto3 beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import moto_web_identity as oidc
+import pod_spec
+from harness import http_get, leaks
+from moto_server import role, trust
+from pod_containers import LocalImage
+from pod_runner import PodRun
+from pod_sources import RELAY, Cluster, admitted, by_hand, call_of, on_this_machine, restricted
+from sandbox import POD_IP
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+RANDOM_USER = 1000650000
+
+
+@pytest.fixture(scope="module")
+def roles(module_aws, kube):
+    """Of the test AWS: `payments` by way of the hub, `reports` for the service account of shop alone."""
+
+    iam = module_aws.client("iam", **module_aws.operator)
+    may = {"Action": "sts:GetCallerIdentity", "Resource": "*"}
+    shop = oidc.trust(oidc.provider(iam, kube.issuer), "system:serviceaccount:shop:default")
+    return {
+        "payments": role(iam, "pod-payments", trust(module_aws.hub_role_arn), **may),
+        "reports": role(iam, "pod-reports", shop, **may),
+    }
+
+
+@pytest.fixture(scope="module")
+def namespaces(kube):
+    """Those of the pods, which take restricted ones alone, with what a controller would put in each."""
+
+    for name in ("by-hand", "shop", "openshift"):
+        kube.namespace(name, **RESTRICTED)
+        kube.service_account(name, "default")
+        root = {"metadata": {"name": "kube-root-ca.crt", "namespace": name}, "data": {"ca.crt": kube.authority}}
+        kube.create({"apiVersion": "v1", "kind": "ConfigMap", **root})
+
+
+@pytest.fixture
+def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
+    """Runs pods. None of a pod's containers may say a secret, whatever became of it."""
+
+    image, folders = application
+    relay, app = LocalImage(relay_image), LocalImage(image, folders)
+    images = {"credential-relay:0.1.0": relay, "registry.example/credential-relay:0.1.0": relay, "example/app": app}
+    started, cluster = [], Cluster(kube)
+
+    def start(namespace, pod, *others):
+        pod = admitted(kube, namespace, pod, *others)
+        running = PodRun(pod, images, cluster, tmp_path / pod["metadata"]["name"])
+        started.append(running)
+        running.sandbox.reaches(int(module_aws.endpoint.rpartition(":")[2]))
+        return running
+
+    yield start
+    secrets = [*module_aws.secrets(), *cluster.tokens]
+    secrets += [path.read_text() for path in tmp_path.glob("*/volumes/*/token")]
+    for running in started:
+        running.close()
+    assert leaks([running.log() for running in started], secrets) == []
+
+
+def app(name, aws, *does):
+    """A container of the application, which does what its arguments name."""
+
+    return {
+        "name": name,
+        "image": "example/app",
+        "args": list(does),
+        "env": call_of(aws, {"HOME": "/"}),
+        "securityContext": restricted(65000),
+    }
+
+
+def pod(name, *containers, **spec):
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": list(containers), "restartPolicy": "Never", **spec},
+    }
+
+
+def secret(aws, name):
+    """The base user's keys, as the `file` source reads them."""
+
+    keys = {"AccessKeyId": aws.base["access_key_id"], "SecretAccessKey": aws.base["secret_access_key"]}
+    text = json.dumps({"Version": 1, **keys})
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"base.json": text}}
+
+
+def did(container):
+    """What an application did, by the word that named it."""
+
+    return {word: value for line in container.log().splitlines() for word, value in json.loads(line).items()}
+
+
+def test_the_example_pod(run, module_aws, roles):
+    hub = f"{module_aws.hub_role_arn}\n          - role_arn: "
+    text = (DEPLOY / "pod.yaml").read_text().replace("arn:aws:iam::111122223333:role/payments", hub + roles["payments"])
+    config, example = yaml.safe_load_all(on_this_machine(module_aws, text))
+    (container,) = example["spec"]["containers"]
+    container["args"] = ["call", "sigterm", "call"]
+    container["env"] = [each for each in container["env"] if each["name"] != "AWS_REGION"]
+    container["env"] += call_of(module_aws, {"HOME": "/"})
+    container["securityContext"]["runAsUser"] = 65000
+    running = run("by-hand", example, config, secret(module_aws, "payments-base"))
+    running.until(lambda: "call" in did(running["app"]), "the application has called")
+    # The endpoint is on the loopback that the pod's containers share, and the kubelet's way in does not lead there.
+    with pytest.raises(ConnectionRefusedError):
+        running.sandbox.inside(lambda: http_get(f"http://{POD_IP}:9531/"))
+    running.delete()
+    running.until_over()
+    arn = f"arn:aws:sts::{module_aws.spoke_account}:assumed-role/pod-payments/payments-payments"
+    assert did(running["app"]) == {"call": arn, "sigterm": "SIGTERM"}
+    # The relay comes first and goes last.
+    assert running.events == [
+        ("started", RELAY),
+        ("started up", RELAY),
+        ("started", "app"),
+        ("SIGTERM", "app"),
+        ("ended", "app", 0),
+        ("SIGTERM", RELAY),
+        ("ended", RELAY, 0),
+    ]
+
+
+def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, roles):
+    """An init container is served too; each container has its own profile and is refused the other's."""
+
+    config = configuration(module_aws, roles)
+    does = ["call", "ask=payments", "ask=reports", "files", "write=/here", "write=/var/run/secrets/credential-relay/token"]
+    job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does))
+    job["spec"]["initContainers"] = [app("prepares", module_aws, "call")]
+    profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
+    job, config_map = by_hand(job, profiles, config, [("sts", oidc.AUDIENCE)])
+    mount_base(job)
+    running = run("shop", job, config_map, secret(module_aws, "base"))
+    running.until_over()
+    found = {name: did(running[name]) for name in profiles}
+    for name, profile in profiles.items():
+        assert f":assumed-role/pod-{profile}/" in found[name]["call"], found[name]
+    tokens = {name: token_of(running, name) for name in profiles}
+    assert len(set(tokens.values())) == len(profiles)
+    for name, other in (("pays", "reports"), ("reports", "payments")):
+        own = profiles[name]
+        assert (found[name][f"ask={own}"], found[name][f"ask={other}"]) == (200, 401)
+        readable = found[name]["files"]
+        assert [path for path, content in readable.items() if content in tokens.values()] == [
+            path for path, content in readable.items() if content == tokens[name]
+        ]
+        assert tokens[name] in readable.values()
+        assert found[name]["write=/here"] == found[name]["write=/var/run/secrets/credential-relay/token"]
+        assert found[name]["write=/here"] == "Read-only file system"
+    # It ended by itself, and the relay only after it.
+    assert running.events[:5] == [
+        ("started", RELAY),
+        ("started up", RELAY),
+        ("started", "prepares"),
+        ("ended", "prepares", 0),
+        ("started", "pays"),
+    ]
+    assert running.events[-2:] == [("SIGTERM", RELAY), ("ended", RELAY, 0)]
+    assert {("ended", "pays", 0), ("ended", "reports", 0)} <= set(running.events[:-2])
+
+
+def configuration(aws, roles):
+    hops = [{"role_arn": aws.hub_role_arn}, {"role_arn": roles["payments"]}]
+    token_file = "/var/run/secrets/credential-relay/tokens/sts"
+    return yaml.safe_load(on_this_machine(aws, "sts: { region: eu-west-1 }")) | {
+        "profiles": {
+            "payments": {"source": {"file": {"path": "/etc/base/base.json"}}, "chain": hops},
+            "reports": {"source": {"web_identity": {"role_arn": roles["reports"], "token_file": token_file}}},
+        }
+    }
+
+
+def mount_base(pod):
+    """Gives the relay of a pod the Secret `base`."""
+
+    spec = pod["spec"]
+    spec["volumes"].append({"name": "base", "secret": {"secretName": "base"}})
+    (relay,) = (each for each in spec["initContainers"] if each["name"] == RELAY)
+    relay["volumeMounts"].append({"name": "base", "mountPath": "/etc/base", "readOnly": True})
+
+
+def token_of(running, name):
+    """The hash of a container's access token. The pod is over, and its memory is still there."""
+
+    (mount,) = (each for each in running[name].spec.mounts if each.volume.startswith(f"{RELAY}-access-"))
+    return hashlib.sha256((running.volumes.path(mount) / "token").read_bytes()).hexdigest()
+
+
+def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, module_aws, roles):
+    """As OpenShift runs a pod: one user of the namespace's range for all, which no image knows, and its group on volumes."""
+
+    mesh = app("istio-proxy", module_aws, "sigterm") | {"restartPolicy": "Always"}
+    plain = pod("plain", app("app", module_aws, "call", "sigterm", "call"), initContainers=[mesh])
+    for container in (mesh, *plain["spec"]["containers"]):
+        del container["securityContext"]["runAsUser"]
+    config = configuration(module_aws, roles)
+    del config["profiles"]["reports"]
+    plain, config_map = by_hand(plain, {"app": "payments"}, config, run_as=None)
+    plain["spec"]["securityContext"] = {"runAsUser": RANDOM_USER, "fsGroup": RANDOM_USER}
+    mount_base(plain)
+    running = run("openshift", plain, config_map, secret(module_aws, "base"))
+    running.until(lambda: "call" in did(running["app"]), "the application has called")
+    running[RELAY].runs[-1].kill()
+    running.until(lambda: len(running[RELAY].runs) == 2 and running[RELAY].started_up, "the relay is back")
+    running.delete()
+    running.until_over()
+    calls = [json.loads(line).get("call") for line in running["app"].log().splitlines()]
+    assert [":assumed-role/pod-payments/" in arn for arn in calls if arn] == [True, True]
+    assert running.events == [
+        ("started", "istio-proxy"),
+        ("started", RELAY),
+        ("started up", RELAY),
+        ("started", "app"),
+        ("ended", RELAY, 137),
+        ("started", RELAY),
+        ("started up", RELAY),
+        ("SIGTERM", "app"),
+        ("ended", "app", 0),
+        ("SIGTERM", RELAY),
+        ("ended", RELAY, 0),
+        ("SIGTERM", "istio-proxy"),
+        ("ended", "istio-proxy", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "where, field",
+    [
+        ("spec", {"hostNetwork": True}),
+        ("spec", {"hostAliases": [{"ip": "10.0.0.1"}]}),
+        ("container", {"envFrom": [{"configMapRef": {"name": "more"}}]}),
+        ("container", {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
+        ("container", {"securityContext": {"privileged": True}}),
+        ("container", {"volumeMounts": [{"name": "a", "mountPath": "/a", "mountPropagation": "Bidirectional"}]}),
+    ],
+)
+def test_what_the_runner_does_not_do_it_says(where, field):
+    """A pod is not run as something else than what it says."""
+
+    container = {"name": "app", "image": "example/app", **(field if where == "container" else {})}
+    given = pod("plain", container, **(field if where == "spec" else {}))
+    with pytest.raises(pod_spec.Unsupported):
+        pod_spec.read(given, "10.0.0.1")
+
+
+def test_variables_in_values():
+    """As Kubernetes documents it: what is not known stays, and a $ is escaped by another."""
+
+    known = {"A": "1"}
+    said = {"$(A)": "1", "$(B)": "$(B)", "$$(A)": "$(A)", "$$$(A)": "$1", "$A $": "$A $", "a: $$b": "a: $b", "$(A": "$(A"}
+    assert {text: pod_spec.expanded(text, known) for text in said} == said
