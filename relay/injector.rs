@@ -117,8 +117,8 @@ fn malformed(why: &str) -> (Admission, Response<Full<Bytes>>) {
     (Admission::Malformed, reply(StatusCode::BAD_REQUEST, TEXT, text))
 }
 
-/// One line for each pod. The texts come from whoever made it, so they are written as Debug does,
-/// which keeps them in one line.
+/// One line for each pod. Its texts come from whoever made it: they are cut, and what is no letter in
+/// them is escaped by the log.
 fn log(request: &review::Request, outcome: &Result<Outcome, Denial>) {
     let text = |pointer| {
         let text = request.object.pointer(pointer).and_then(Value::as_str);
@@ -131,13 +131,15 @@ fn log(request: &review::Request, outcome: &Result<Outcome, Denial>) {
     let namespace = pod::cut(&request.namespace);
     let owner = text("/metadata/ownerReferences/0/name");
     let kind = text("/metadata/ownerReferences/0/kind");
-    let result = admission(outcome).as_str();
+    let outcome_name = admission(outcome).as_str();
     match outcome {
         Err(denial) => {
             let why = denial.to_string();
-            tracing::warn!(?namespace, ?name, ?kind, ?owner, outcome = result, ?why, "admission");
+            tracing::warn!(namespace, name, kind, owner, outcome = outcome_name, why, "admission");
         }
-        Ok(_) => tracing::info!(?namespace, ?name, ?kind, ?owner, outcome = result, "admission"),
+        Ok(_) => {
+            tracing::info!(namespace, name, kind, owner, outcome = outcome_name, "admission");
+        }
     }
 }
 

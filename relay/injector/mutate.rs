@@ -1,5 +1,5 @@
 //! From a pod to the pod with the relay in it: a pure function, so that what is done to whom can be
-//! read from files (tests/inject). It is the same to do it once or twice, whatever other webhooks did
+//! read from files (tests/inject_cases). It is the same to do it once or twice, whatever other webhooks did
 //! in between.
 
 mod again;
