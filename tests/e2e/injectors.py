@@ -65,7 +65,7 @@ class Replica:
         self._log = folder / "injector.log"
         given = environment(
             folder,
-            CREDENTIAL_RELAY_LOG="debug",
+            CREDENTIAL_RELAY_LOG="trace",
             CREDENTIAL_RELAY_LOG_FORMAT="json",
             KUBERNETES_SERVICE_HOST=parts.hostname,
             KUBERNETES_SERVICE_PORT=str(parts.port),
@@ -194,6 +194,7 @@ class Cluster:
         self.kube = kube
         self._folder = folder
         self.balancer = Balancer()
+        self.private = set()
         for namespace in (NAMESPACE, "apps"):
             kube.namespace(namespace)
         kube.service_account(NAMESPACE, ACCOUNT)
@@ -204,7 +205,9 @@ class Cluster:
         kube.call("POST", CONFIGURATION.rpartition("/")[0], self.webhooks())
         self.account = folder / "account"
         self.account.mkdir()
-        (self.account / "token").write_text(kube.token(NAMESPACE, ACCOUNT))
+        token = kube.token(NAMESPACE, ACCOUNT)
+        self.private.add(token)
+        (self.account / "token").write_text(token)
         (self.account / "ca.crt").write_text(kube.authority)
         (self.account / "namespace").write_text(NAMESPACE)
 
@@ -243,14 +246,17 @@ class Cluster:
     # What there is
 
     def secret(self):
-        """The Secret's data, decoded; none if there is none."""
+        """The Secret's data, decoded; none if there is none. What of it is private is remembered."""
 
         try:
             found = self.kube.call("GET", f"{SECRETS}/{SECRET}")
         except Refused as refused:
             assert refused.status == 404, refused
             return None
-        return {name: base64.b64decode(value).decode() for name, value in found.get("data", {}).items()}
+        data = {name: base64.b64decode(value).decode() for name, value in found.get("data", {}).items()}
+        keys = [line for name in ("tls.key", "ca.key") for line in data.get(name, "").splitlines()]
+        self.private.update(line for line in keys if len(line) == 64)
+        return data
 
     def bundle(self):
         (webhook,) = self.kube.call("GET", CONFIGURATION)["webhooks"]

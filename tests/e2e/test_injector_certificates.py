@@ -53,18 +53,12 @@ def replicas(injector, cluster, tmp_path_factory):
         cluster.balancer.ports = [each.port for each in made]
         wait_for(cluster.creates_pods, lambda: f"pods are injected\n{log_of(made)}")
         yield made
-        assert private(cluster, made) == []
+        cluster.secret()
+        assert len(cluster.private) > 10
+        assert [each for each in made if any(private in each.log() for private in cluster.private)] == []
     finally:
         for each in made:
             each.stop()
-
-
-def private(cluster, replicas):
-    """Lines of private keys that a log has."""
-
-    secret = cluster.secret() or {}
-    keys = [line for name in ("tls.key", "ca.key") for line in secret.get(name, "").splitlines() if len(line) > 20]
-    return [key for replica in replicas for key in keys if "PRIVATE" not in key and key in replica.log()]
 
 
 def settled(cluster, replicas, before):
@@ -75,6 +69,7 @@ def settled(cluster, replicas, before):
             return None
         return len({replica.shown() for replica in replicas}) == 1
 
+    cluster.secret()
     wait_for(look, lambda: f"the old CA has left\n{log_of(replicas)}", 150)
 
 
