@@ -170,7 +170,7 @@ def read(pod, pod_ip, cluster):
 
 def _metadata(metadata, pod_ip):
     with metadata:
-        metadata.drop("creationTimestamp", "generateName", "generation", "managedFields", "resourceVersion")
+        metadata.drop("creationTimestamp", "generateName", "generation", "managedFields", "ownerReferences", "resourceVersion")
         facts = {f"metadata.{name}": metadata.take(name, "") for name in ("name", "namespace", "uid")}
         for kind in ("labels", "annotations"):
             for name, value in (metadata.take(kind) or {}).items():

@@ -139,7 +139,11 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
 
     config = configuration(module_aws, roles)
     does = ["call", "ask=payments", "ask=reports", "files", "write=/here", "write=/var/run/secrets/credential-relay/token"]
+    does.append("write=/tmp/here")
     job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does))
+    job["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    for container in job["spec"]["containers"]:
+        container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
     job["spec"]["initContainers"] = [app("prepares", module_aws, "call")]
     profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
     job, config_map = by_hand(job, profiles, config, [("sts", oidc.AUDIENCE)])
@@ -161,6 +165,7 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
         assert tokens[name] in readable.values()
         assert found[name]["write=/here"] == found[name]["write=/var/run/secrets/credential-relay/token"]
         assert found[name]["write=/here"] == "Read-only file system"
+        assert found[name]["write=/tmp/here"] == "written"
     # It ended by itself, and the relay only after it.
     assert running.events[:5] == [
         ("started", RELAY),
