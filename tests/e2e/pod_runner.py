@@ -28,7 +28,7 @@ class PodRun:
     RESTARTS = 5
 
     def __init__(self, pod, images, cluster, folder):
-        self.spec = pod_spec.read(pod, POD_IP)
+        self.spec = pod_spec.read(pod, POD_IP, cluster)
         self.events = []
         self._images = images
         self._folder = Path(folder)

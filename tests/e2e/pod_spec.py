@@ -111,12 +111,35 @@ class Pod:
     """What the downward API tells, by field path."""
 
 
-def read(pod, pod_ip):
-    """A Pod object as it is run."""
+class References:
+    """What a pod's variables may refer to: what the downward API tells, and ConfigMaps and Secrets of its namespace."""
+
+    def __init__(self, facts, cluster):
+        self._facts, self._cluster = facts, cluster
+
+    def fact(self, path, where):
+        if path in self._facts:
+            return self._facts[path]
+        # A label or annotation that is not there is empty.
+        if re.fullmatch(r"metadata\.(labels|annotations)\['.*'\]", path):
+            return ""
+        raise Unsupported(f"{where}: fieldPath {path}")
+
+    def keys(self, kind, reference):
+        """The texts by key of what a reference names; nothing, if it names none."""
+
+        reference.only("optional", False)
+        name = reference.take("name")
+        return self._cluster.keys(kind, self._facts["metadata.namespace"], name) if name else {}
+
+
+def read(pod, pod_ip, cluster):
+    """A Pod object as it is run. `cluster` knows the ConfigMaps and Secrets (pod_sources.Cluster)."""
 
     with Fields(pod, "pod") as top:
         top.drop("apiVersion", "kind", "status")
         facts = _metadata(top.inner("metadata"), pod_ip)
+        references = References(facts, cluster)
         with top.inner("spec") as spec:
             # Where it runs, in what order, and under which name it is found: one pod at a time, here.
             spec.drop("schedulerName", "tolerations", "priority", "preemptionPolicy", "nodeName", "dnsPolicy", "hostname")
@@ -135,8 +158,8 @@ def read(pod, pod_ip):
                 namespace=facts["metadata.namespace"],
                 uid=facts["metadata.uid"],
                 service_account=facts["spec.serviceAccountName"],
-                init=[_container(each, facts, defaults) for each in spec.items("initContainers")],
-                containers=[_container(each, facts, defaults) for each in spec.items("containers")],
+                init=[_container(each, references, defaults) for each in spec.items("initContainers")],
+                containers=[_container(each, references, defaults) for each in spec.items("containers")],
                 volumes=spec.items("volumes"),
                 restart=spec.take("restartPolicy", "Always"),
                 grace=spec.take("terminationGracePeriodSeconds", 30),
@@ -147,7 +170,7 @@ def read(pod, pod_ip):
 
 def _metadata(metadata, pod_ip):
     with metadata:
-        metadata.drop("creationTimestamp", "generateName", "generation", "managedFields", "resourceVersion")
+        metadata.drop("creationTimestamp", "generateName", "generation", "managedFields", "ownerReferences", "resourceVersion")
         facts = {f"metadata.{name}": metadata.take(name, "") for name in ("name", "namespace", "uid")}
         for kind in ("labels", "annotations"):
             for name, value in (metadata.take(kind) or {}).items():
@@ -161,11 +184,11 @@ def _seccomp(context):
         profile.only("type", "RuntimeDefault")
 
 
-def _container(fields, facts, defaults):
+def _container(fields, references, defaults):
     with fields:
         # Which terminal messages are kept and whether the image is fetched: neither happens here.
         fields.drop("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy")
-        ports, environment = _ports(fields), _environment(fields, facts)
+        ports, environment = _ports(fields), _environment(fields, references)
         return Container(
             name=fields.take("name"),
             image=fields.take("image"),
@@ -191,15 +214,32 @@ def _ports(fields):
     return found
 
 
-def _environment(fields, facts):
+def _environment(fields, references):
     found = {}
+    for source in fields.items("envFrom"):
+        with source:
+            prefix = source.take("prefix", "")
+            for kind in ("configMap", "secret"):
+                with source.inner(f"{kind}Ref") as reference:
+                    found |= {prefix + key: text for key, text in references.keys(kind, reference).items()}
     for entry in fields.items("env"):
         with entry:
-            name, value = entry.take("name"), entry.take("value", "")
-            with entry.inner("valueFrom") as source, source.inner("fieldRef") as reference:
-                reference.only("apiVersion", "v1")
-                path = reference.take("fieldPath")
-            found[name] = _fact(facts, path, entry.where) if path else expanded(value, found)
+            name, text = entry.take("name"), entry.take("value", "")
+            with entry.inner("valueFrom") as source:
+                value = _value_from(source, references)
+            found[name] = expanded(text, found) if value is None else value
+    return found
+
+
+def _value_from(source, references):
+    with source.inner("fieldRef") as field:
+        field.only("apiVersion", "v1")
+        path = field.take("fieldPath")
+    found = references.fact(path, source.where) if path else None
+    for kind in ("configMap", "secret"):
+        with source.inner(f"{kind}KeyRef") as reference:
+            key = reference.take("key")
+            found = references.keys(kind, reference).get(key, found)
     return found
 
 
@@ -208,15 +248,6 @@ def expanded(text, variables):
 
     replaced = lambda found: "$" if found[1] is None else variables.get(found[1], found[0])
     return re.sub(r"\$(?:\$|\(([^)]*)\))", replaced, text)
-
-
-def _fact(facts, path, where):
-    if path in facts:
-        return facts[path]
-    # A label or annotation that is not there is empty.
-    if re.fullmatch(r"metadata\.(labels|annotations)\['.*'\]", path):
-        return ""
-    raise Unsupported(f"{where}: fieldPath {path}")
 
 
 def _mount(fields):

@@ -43,12 +43,16 @@ class Volumes:
         raise Unsupported(f"{volume.where}: of no kind that is known")
 
     def _empty(self, path, _, source, where):
+        if not source:
+            path.chmod(0o777)
+            return self._give_to_group(path, 0o770)
+        # The limit of a folder on the disk is looked at now and then; memory's holds at once.
         if source.get("medium") != "Memory" or set(source) - {"medium", "sizeLimit"}:
             raise Unsupported(f"{where}: {source}")
         size = quantity(source.get("sizeLimit")) or 64 << 20
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", path], check=True)
         self._mounted.append(path)
-        self._give_to_group(path, 0o770)
+        return self._give_to_group(path, 0o770)
 
     def _files(self, path, kind, source, where):
         self._write(path, self._keys(kind, dict(source), where), source.get("defaultMode", 0o644))

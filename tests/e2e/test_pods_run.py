@@ -139,7 +139,11 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
 
     config = configuration(module_aws, roles)
     does = ["call", "ask=payments", "ask=reports", "files", "write=/here", "write=/var/run/secrets/credential-relay/token"]
+    does.append("write=/tmp/here")
     job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does))
+    job["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    for container in job["spec"]["containers"]:
+        container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
     job["spec"]["initContainers"] = [app("prepares", module_aws, "call")]
     profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
     job, config_map = by_hand(job, profiles, config, [("sts", oidc.AUDIENCE)])
@@ -161,6 +165,7 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
         assert tokens[name] in readable.values()
         assert found[name]["write=/here"] == found[name]["write=/var/run/secrets/credential-relay/token"]
         assert found[name]["write=/here"] == "Read-only file system"
+        assert found[name]["write=/tmp/here"] == "written"
     # It ended by itself, and the relay only after it.
     assert running.events[:5] == [
         ("started", RELAY),
@@ -242,7 +247,7 @@ def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, module_aws, r
     [
         ("spec", {"hostNetwork": True}),
         ("spec", {"hostAliases": [{"ip": "10.0.0.1"}]}),
-        ("container", {"envFrom": [{"configMapRef": {"name": "more"}}]}),
+        ("container", {"env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}),
         ("container", {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
         ("container", {"securityContext": {"privileged": True}}),
         ("container", {"volumeMounts": [{"name": "a", "mountPath": "/a", "mountPropagation": "Bidirectional"}]}),
@@ -254,7 +259,7 @@ def test_what_the_runner_does_not_do_it_says(where, field):
     container = {"name": "app", "image": "example/app", **(field if where == "container" else {})}
     given = pod("plain", container, **(field if where == "spec" else {}))
     with pytest.raises(pod_spec.Unsupported):
-        pod_spec.read(given, "10.0.0.1")
+        pod_spec.read(given, "10.0.0.1", None)
 
 
 def test_variables_in_values():
@@ -263,3 +268,23 @@ def test_variables_in_values():
     known = {"A": "1"}
     said = {"$(A)": "1", "$(B)": "$(B)", "$$(A)": "$(A)", "$$$(A)": "$1", "$A $": "$A $", "a: $$b": "a: $b", "$(A": "$(A"}
     assert {text: pod_spec.expanded(text, known) for text in said} == said
+
+
+def test_variables_from_elsewhere():
+    class Knows:
+        def keys(self, kind, namespace, name):
+            return {"A": f"{kind} {namespace}/{name}", "B": "b"}
+
+    reference = lambda kind: {"name": "x", "key": "A"} if kind.endswith("KeyRef") else {"fieldPath": "metadata.labels['none']"}
+    container = {"name": "app", "image": "example/app", "envFrom": [{"prefix": "MORE_", "configMapRef": {"name": "c"}}]}
+    container["env"] = [{"name": f"OF_{kind}", "valueFrom": {kind: reference(kind)}} for kind in ("secretKeyRef", "fieldRef")]
+    container["env"].append({"name": "BOTH", "value": "$(MORE_B), $(OF_secretKeyRef)"})
+    given = pod("plain", container)
+    given["metadata"]["namespace"] = "shop"
+    assert pod_spec.read(given, "10.0.0.1", Knows()).containers[0].environment == {
+        "MORE_A": "configMap shop/c",
+        "MORE_B": "b",
+        "OF_secretKeyRef": "secret shop/x",
+        "OF_fieldRef": "",
+        "BOTH": "b, secret shop/x",
+    }
