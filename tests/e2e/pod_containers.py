@@ -40,6 +40,11 @@ class Started:
 
         containers.run("kill", self.name, check=False)
 
+    def runs_well(self, command):
+        """Whether a program in it ends with 0."""
+
+        return containers.run("exec", self.name, *command, check=False).returncode == 0
+
     def remove(self):
         containers.run("rm", "--force", "--time", 0, self.name, check=False)
         if self._process.poll() is None:
@@ -77,7 +82,7 @@ class Running:
         if probe is None or time.monotonic() - self._asked < probe.period:
             return False
         self._asked = time.monotonic()
-        if ask(probe):
+        if ask(probe.asks):
             if not self.started_up:
                 # The other probe's turn begins at once.
                 self._asked = 0.0

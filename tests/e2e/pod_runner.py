@@ -18,6 +18,7 @@ from pathlib import Path
 import pod_spec
 from harness import http_get, wait_for
 from pod_containers import Running, Started, command_line
+from pod_spec import Get
 from pod_volumes import Volumes
 from sandbox import POD_IP, Sandbox
 
@@ -140,17 +141,18 @@ class PodRun:
     def _probe(self):
         for running in self._all.values():
             was_up = running.started_up
-            if running.alive and running.probe(self._ask):
+            if running.alive and running.probe(lambda asks, of=running: self._ask(of, asks)):
                 self.events.append(("unhealthy", running.spec.name))
                 running.runs[-1].kill()
             if running.alive and running.started_up and not was_up:
                 self.events.append(("started up", running.spec.name))
 
-    def _ask(self, probe):
-        """The kubelet comes from outside of the pod, to its address."""
-
+    def _ask(self, running, asks):
+        if not isinstance(asks, Get):
+            return running.runs[-1].runs_well(asks)
+        # The kubelet comes from outside of the pod, to its address.
         try:
-            return self.sandbox.inside(lambda: http_get(f"http://{POD_IP}:{probe.port}{probe.path}")[0]) < 400
+            return self.sandbox.inside(lambda: http_get(f"http://{POD_IP}:{asks.port}{asks.path}")[0]) < 400
         except OSError:
             return False
 

@@ -49,11 +49,18 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """An HTTP probe, asked every so many seconds."""
+class Get:
+    """An HTTP request to the pod's address."""
 
     path: str
     port: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is asked every so many seconds: a request, or a program that is run in the container."""
+
+    asks: Get | tuple[str, ...]
     period: int
     failures: int
 
@@ -303,9 +310,12 @@ def _probe(fields, ports):
         with fields.inner("httpGet") as request:
             request.only("scheme", "HTTP")
             path, port = request.take("path"), request.take("port")
+        with fields.inner("exec") as program:
+            command = tuple(program.take("command", ()))
         fields.only("successThreshold", 1)
         fields.only("initialDelaySeconds", 0)
         # A second is little on a machine that builds something beside this.
         fields.drop("timeoutSeconds")
         period, failures = fields.take("periodSeconds", 10), fields.take("failureThreshold", 3)
-        return Probe(path, ports.get(port, port), period, failures) if path else None
+        asks = Get(path, ports.get(port, port)) if path else command
+        return Probe(asks, period, failures) if asks else None

@@ -1,4 +1,6 @@
-"""Pods really run: as the API server gives them, by pod_runner.py, with the relay's own image and boto3 beside it."""
+"""Pods really run: as the API server gives them once the chart's injector has been asked, by pod_runner.py, with the relay's own image
+and boto3 beside it.
+"""
 
 import hashlib
 import json
@@ -13,7 +15,8 @@ from harness import http_get, leaks
 from moto_server import role, trust
 from pod_containers import LocalImage
 from pod_runner import PodRun
-from pod_sources import RELAY, Cluster, admitted, by_hand, call_of, on_this_machine, restricted
+from pod_sources import RELAY, Cluster, admitted, call_of, on_this_machine, restricted
+from release import Release
 from sandbox import POD_IP
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -54,8 +57,8 @@ def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
     images = {"credential-relay:0.1.0": relay, "registry.example/credential-relay:0.1.0": relay, "example/app": app}
     started, cluster = [], Cluster(kube)
 
-    def start(namespace, pod, *others):
-        pod = admitted(kube, namespace, pod, *others)
+    def start(namespace, pod, *others, create=kube.create):
+        pod = admitted(create, namespace, pod, *others)
         running = PodRun(pod, images, cluster, tmp_path / pod["metadata"]["name"])
         started.append(running)
         running.sandbox.reaches(int(module_aws.endpoint.rpartition(":")[2]))
@@ -67,6 +70,43 @@ def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
     for running in started:
         running.close()
     assert leaks([running.log() for running in started], secrets) == []
+
+
+@pytest.fixture
+def injecting(kube, namespaces, binary, tmp_path):
+    """Installs the chart, and gives what makes a pod with its injector asked."""
+
+    installed = []
+
+    def install(values):
+        release = Release(kube, binary, tmp_path / "release", values)
+        installed.append(release)
+        return lambda thing: release.injected(thing, dry_run=False) if thing["kind"] == "Pod" else kube.create(thing)
+
+    yield install
+    for release in installed:
+        release.stop()
+
+
+def values(aws, roles, **sidecar):
+    """The chart's, for pods of this module: `payments` from a user's keys by two hops, `reports` by the service account."""
+
+    hops = [{"role_arn": aws.hub_role_arn}, {"role_arn": roles["payments"]}]
+    token_file = "/var/run/secrets/credential-relay/tokens/sts"
+    return yaml.safe_load(on_this_machine(aws, "relay: { sts: { region: eu-west-1 } }")) | {
+        "image": {"repository": "registry.example/credential-relay", "tag": "0.1.0"},
+        "injector": {"drainSeconds": 0},
+        "sidecar": {
+            "tokens": [{"name": "sts", "audience": oidc.AUDIENCE, "expiration": "10m"}],
+            "mounts": [{"secret": "base", "path": "/etc/base"}],
+            **sidecar,
+        },
+        "profiles": {
+            "payments": {"source": {"file": {"path": "/etc/base/base.json"}}, "chain": hops},
+            "reports": {"source": {"web_identity": {"role_arn": roles["reports"], "token_file": token_file}}},
+        },
+        "policy": [{"namespaces": ["shop", "openshift"], "profiles": ["*"]}],
+    }
 
 
 def app(name, aws, *does):
@@ -81,11 +121,17 @@ def app(name, aws, *does):
     }
 
 
-def pod(name, *containers, **spec):
+def pod(name, *containers, annotations=(), **spec):
+    """One that asks for the relay where it has annotations; their prefix is the injector's."""
+
+    asks = {
+        "labels": {"credential-relay.io/inject": "true"},
+        "annotations": {f"credential-relay.io/{key}": value for key, value in dict(annotations).items()},
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name},
+        "metadata": {"name": name, **(asks if annotations else {})},
         "spec": {"containers": list(containers), "restartPolicy": "Never", **spec},
     }
 
@@ -134,21 +180,20 @@ def test_the_example_pod(run, module_aws, roles):
     ]
 
 
-def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, roles):
+def test_two_containers_with_two_roles_and_a_job_that_ends(run, injecting, module_aws, roles):
     """An init container is served too; each container has its own profile and is refused the other's."""
 
-    config = configuration(module_aws, roles)
     does = ["call", "ask=payments", "ask=reports", "files", "write=/here", "write=/var/run/secrets/credential-relay/token"]
     does.append("write=/tmp/here")
-    job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does))
+    profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
+    annotations = {"profile": "payments", "profile.reports": "reports"}
+    job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does), annotations=annotations)
     job["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     for container in job["spec"]["containers"]:
         container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
     job["spec"]["initContainers"] = [app("prepares", module_aws, "call")]
-    profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
-    job, config_map = by_hand(job, profiles, config, [("sts", oidc.AUDIENCE)])
-    mount_base(job)
-    running = run("shop", job, config_map, secret(module_aws, "base"))
+    create = injecting(values(module_aws, roles))
+    running = run("shop", job, secret(module_aws, "base"), create=create)
     running.until_over()
     found = {name: did(running[name]) for name in profiles}
     for name, profile in profiles.items():
@@ -178,26 +223,6 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, module_aws, role
     assert {("ended", "pays", 0), ("ended", "reports", 0)} <= set(running.events[:-2])
 
 
-def configuration(aws, roles):
-    hops = [{"role_arn": aws.hub_role_arn}, {"role_arn": roles["payments"]}]
-    token_file = "/var/run/secrets/credential-relay/tokens/sts"
-    return yaml.safe_load(on_this_machine(aws, "sts: { region: eu-west-1 }")) | {
-        "profiles": {
-            "payments": {"source": {"file": {"path": "/etc/base/base.json"}}, "chain": hops},
-            "reports": {"source": {"web_identity": {"role_arn": roles["reports"], "token_file": token_file}}},
-        }
-    }
-
-
-def mount_base(pod):
-    """Gives the relay of a pod the Secret `base`."""
-
-    spec = pod["spec"]
-    spec["volumes"].append({"name": "base", "secret": {"secretName": "base"}})
-    (relay,) = (each for each in spec["initContainers"] if each["name"] == RELAY)
-    relay["volumeMounts"].append({"name": "base", "mountPath": "/etc/base", "readOnly": True})
-
-
 def token_of(running, name):
     """The hash of a container's access token. The pod is over, and its memory is still there."""
 
@@ -205,19 +230,18 @@ def token_of(running, name):
     return hashlib.sha256((running.volumes.path(mount) / "token").read_bytes()).hexdigest()
 
 
-def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, module_aws, roles):
+def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, injecting, module_aws, roles):
     """As OpenShift runs a pod: one user of the namespace's range for all, which no image knows, and its group on volumes."""
 
     mesh = app("istio-proxy", module_aws, "sigterm") | {"restartPolicy": "Always"}
-    plain = pod("plain", app("app", module_aws, "call", "sigterm", "call"), initContainers=[mesh])
+    annotations = {"profile": "payments"}
+    does = ["call", "sigterm", "call"]
+    plain = pod("plain", app("app", module_aws, *does), annotations=annotations, initContainers=[mesh])
     for container in (mesh, *plain["spec"]["containers"]):
         del container["securityContext"]["runAsUser"]
-    config = configuration(module_aws, roles)
-    del config["profiles"]["reports"]
-    plain, config_map = by_hand(plain, {"app": "payments"}, config, run_as=None)
     plain["spec"]["securityContext"] = {"runAsUser": RANDOM_USER, "fsGroup": RANDOM_USER}
-    mount_base(plain)
-    running = run("openshift", plain, config_map, secret(module_aws, "base"))
+    create = injecting(values(module_aws, roles, run_as="pod"))
+    running = run("openshift", plain, secret(module_aws, "base"), create=create)
     running.until(lambda: "call" in did(running["app"]), "the application has called")
     running[RELAY].runs[-1].kill()
     running.until(lambda: len(running[RELAY].runs) == 2 and running[RELAY].started_up, "the relay is back")
