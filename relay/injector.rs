@@ -39,7 +39,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::injector::Injector;
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
-pub use mutate::{LEADING_PAST, Outcome, mutate};
+pub use mutate::{Outcome, mutate};
 pub use patch::Operation;
 pub use pod::LABEL;
 pub use wishes::{ANNOTATIONS, PREFIX};

@@ -19,7 +19,7 @@ use credential_relay::config::environment::Environment;
 use credential_relay::config::injector::{Certificates, Injector, parse, schema};
 use credential_relay::injector::admin::Admin;
 use credential_relay::injector::certificates::Status;
-use credential_relay::injector::{ANNOTATIONS, LEADING_PAST, Metrics};
+use credential_relay::injector::{ANNOTATIONS, Metrics};
 use credential_relay::listener::{self, Limits};
 use credential_relay::shutdown;
 use serde_json::{Value, json};
@@ -115,15 +115,6 @@ fn a_file_that_is_cut_off_is_refused_or_read_but_never_fatal() {
     let text = &examples(&reference(), "sidecar:")[1];
     for (end, _) in text.char_indices().step_by(3) {
         let _ = parse(&text[..end]);
-    }
-}
-
-/// `exec` takes the same variables from a program as the injector does from a container.
-#[test]
-fn what_leads_past_the_relay_is_one_list() {
-    let exec = fs::read_to_string(project().join("relay/cli/exec/variables.rs")).unwrap();
-    for name in LEADING_PAST.iter().filter(|name| **name != "AWS_CONTAINER_AUTHORIZATION_TOKEN") {
-        assert!(exec.contains(&format!("\"{name}\"")), "exec keeps {name}");
     }
 }
 

@@ -109,9 +109,45 @@ pub const HONOURED: [&str; 30] = [
 /// The variables by which the kubelet tells a pod where the API server is.
 pub const CLUSTER: [&str; 2] = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
 
+/// What gives a program other credentials than a relay's: every SDK takes these before a container
+/// endpoint, or in its place. The shared files do so too.
+pub const LEADING_PAST: [&str; 13] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    // What the first version of the SDK for Java and of boto read.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    // Amazon Bedrock takes it before any credentials.
+    "AWS_BEARER_TOKEN_BEDROCK",
+];
+
 /// Variables that hold secrets, of which the configuration asks alone whether they are set.
 const SECRETS: [&str; 3] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+
+/// A value of NO_PROXY with the addresses at which a relay is reached: some SDKs send calls to them
+/// through a proxy.
+pub fn no_proxy(given: &str) -> String {
+    let mut list = given.to_owned();
+    for own in ["127.0.0.1", "localhost"] {
+        if list.trim() == "*" || list.split(',').any(|name| name.trim() == own) {
+            continue;
+        }
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(own);
+    }
+    list
+}
 
 /// The environment, as far as the configuration asks for it; keys that stand beside are not kept.
 #[derive(Clone, Debug, Default)]
@@ -388,6 +424,18 @@ mod tests {
         assert!(!is_service_link("CREDENTIAL_RELAY_ADMIN_PORT", "9000"));
         for name in CONFIGURATION.into_iter().chain(PROCESS).chain(["CREDENTIAL_RELAY_PORT_NAME"]) {
             assert!(!is_service_link(name, "tcp://10.96.0.7:443"), "{name}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_not_asked_for_the_relay() {
+        for (given, expected) in [
+            ("", "127.0.0.1,localhost"),
+            ("corp.example", "corp.example,127.0.0.1,localhost"),
+            ("localhost, 10.0.0.0/8", "localhost, 10.0.0.0/8,127.0.0.1"),
+            ("*", "*"),
+        ] {
+            assert_eq!(no_proxy(given), expected);
         }
     }
 

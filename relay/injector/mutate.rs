@@ -20,7 +20,6 @@ use super::policy::{self, Subject};
 use super::wishes::{Conflicts, INJECTED, Wishes, annotation};
 use crate::config::injector::Injector;
 use plan::Plan;
-pub use variables::LEADING_PAST;
 
 /// What becomes of a pod.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,28 +4,12 @@ use std::path::PathBuf;
 
 use tokio::process::Command;
 
+use crate::config::environment::{LEADING_PAST, no_proxy};
 use crate::config::{LongLivedKeys, Profile, Source, Sts};
 use crate::credential::Secret;
 
-/// What would give the program other credentials, or is the relay's own.
-const REMOVED: [&str; 14] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    // What the first version of the SDK for Java and of boto read.
-    "AWS_ACCESS_KEY",
-    "AWS_SECRET_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_SECURITY_TOKEN",
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    // Amazon Bedrock takes it before any credentials.
-    "AWS_BEARER_TOKEN_BEDROCK",
-    "VAULT_TOKEN",
-];
+/// The relay's own, which goes no further.
+const VAULT_TOKEN: &str = "VAULT_TOKEN";
 
 const OWN: &str = "CREDENTIAL_RELAY_";
 
@@ -46,7 +30,7 @@ pub(super) struct Variables {
 impl Variables {
     /// Sets all of them for a program.
     pub(super) fn set_for(&self, command: &mut Command) {
-        for name in REMOVED {
+        for name in LEADING_PAST.into_iter().chain([VAULT_TOKEN]) {
             command.env_remove(name);
         }
         let own = std::env::vars_os().map(|(name, _)| name);
@@ -64,7 +48,8 @@ impl Variables {
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         // Programs read one of them, or one before the other.
         for (name, other) in [("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")] {
-            command.env(name, no_proxy(given(name).or_else(|| given(other))));
+            let list = given(name).or_else(|| given(other)).unwrap_or_default();
+            command.env(name, no_proxy(&list));
         }
         if let Some(region) = &self.region
             && REGIONS.iter().all(|name| given(name).is_none())
@@ -72,21 +57,6 @@ impl Variables {
             command.envs(REGIONS.map(|name| (name, region)));
         }
     }
-}
-
-/// The addresses that no proxy is asked for, the relay's own among them.
-fn no_proxy(given: Option<String>) -> String {
-    let mut list = given.unwrap_or_default();
-    for own in ["127.0.0.1", "localhost"] {
-        if list.trim() == "*" || list.split(',').any(|name| name.trim() == own) {
-            continue;
-        }
-        if !list.is_empty() {
-            list.push(',');
-        }
-        list.push_str(own);
-    }
-    list
 }
 
 /// The region in which the profile's last credentials are made: a program that says of none is most
@@ -121,25 +91,13 @@ mod tests {
         let mut command = Command::new("true");
         variables.set_for(&mut command);
         let set: BTreeMap<_, _> = command.as_std().get_envs().collect();
-        for removed in REMOVED {
+        for removed in LEADING_PAST.into_iter().chain([VAULT_TOKEN]) {
             assert_eq!(set.get(std::ffi::OsStr::new(removed)), Some(&None), "{removed}");
         }
         let value = |name: &str| set[std::ffi::OsStr::new(name)].unwrap().to_str().unwrap();
         assert_eq!(value("AWS_CONFIG_FILE"), "/dev/null");
         assert_eq!(value("AWS_CONTAINER_AUTHORIZATION_TOKEN"), "access-token");
         assert!(value("NO_PROXY").contains("127.0.0.1") && value("no_proxy").contains("localhost"));
-    }
-
-    #[test]
-    fn proxies_are_not_asked_for_the_relay() {
-        for (given, expected) in [
-            (None, "127.0.0.1,localhost"),
-            (Some("corp.example"), "corp.example,127.0.0.1,localhost"),
-            (Some("localhost, 10.0.0.0/8"), "localhost, 10.0.0.0/8,127.0.0.1"),
-            (Some("*"), "*"),
-        ] {
-            assert_eq!(no_proxy(given.map(str::to_owned)), expected);
-        }
     }
 
     #[test]

@@ -6,34 +6,13 @@ use serde_json::{Value, json};
 use super::Denial;
 use super::plan::{Plan, Share};
 use super::volumes::ACCESS;
+use crate::config::environment::{self, LEADING_PAST};
 use crate::injector::pod::name_of;
 use crate::injector::wishes::{CONFLICTS, Conflicts, annotation};
 
-/// What would give an application other credentials than the relay's: every SDK takes these before
-/// the container endpoint, or in its place.
-pub const LEADING_PAST: [&str; 16] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    // What the first version of the SDK for Java and of boto read.
-    "AWS_ACCESS_KEY",
-    "AWS_SECRET_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_SECURITY_TOKEN",
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CONFIG_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    // Amazon Bedrock takes it before any credentials.
-    "AWS_BEARER_TOKEN_BEDROCK",
-];
-
-/// The hosts for which no proxy is asked, the relay's own.
-const OWN_HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
+/// The same by files, and the token of another endpoint.
+const LEADING_PAST_TOO: [&str; 3] =
+    ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
 /// The variables that the container shall have.
 pub(super) fn wanted(plan: &Plan<'_>, share: &Share) -> [Value; 3] {
@@ -61,7 +40,7 @@ pub(super) fn set(
     let collides = |variable: &Value| {
         let name = name_of(variable).unwrap_or_default();
         let other = wanted.iter().any(|one| name_of(one) == Some(name) && one != variable);
-        other || LEADING_PAST.contains(&name)
+        other || LEADING_PAST.contains(&name) || LEADING_PAST_TOO.contains(&name)
     };
     let (colliding, mut env): (Vec<_>, Vec<_>) = env.into_iter().partition(|one| collides(one));
     if plan.conflicts == Conflicts::Refuse {
@@ -97,7 +76,7 @@ fn no_proxy(env: &mut Vec<Value>, more: bool) {
             // What comes from a ConfigMap as a whole would be hidden by this variable.
             let hidden = more.then(|| format!("$({name})"));
             let list: Vec<String> = hidden.into_iter().chain(other.clone()).collect();
-            env.push(json!({ "name": name, "value": with_own(&list.join(",")) }));
+            env.push(json!({ "name": name, "value": environment::no_proxy(&list.join(",")) }));
         }
     }
 }
@@ -123,27 +102,14 @@ fn merge(env: &mut Vec<Value>, name: &str) {
         if from {
             variable["name"] = kept.clone().into();
             merged.push(variable);
-            merged.push(json!({ "name": name, "value": with_own(&format!("$({kept})")) }));
+            merged.push(
+                json!({ "name": name, "value": environment::no_proxy(&format!("$({kept})")) }),
+            );
         } else {
-            let value = with_own(&value);
+            let value = environment::no_proxy(&value);
             variable["value"] = value.into();
             merged.push(variable);
         }
     }
     *env = merged;
-}
-
-/// A list of hosts with the relay's own in it.
-fn with_own(given: &str) -> String {
-    let mut list = given.to_owned();
-    for own in OWN_HOSTS {
-        if list.trim() == "*" || list.split(',').any(|name| name.trim() == own) {
-            continue;
-        }
-        if !list.is_empty() {
-            list.push(',');
-        }
-        list.push_str(own);
-    }
-    list
 }
