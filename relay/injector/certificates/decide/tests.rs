@@ -273,6 +273,7 @@ impl Model {
         if plan.serve == Serve::Kept {
             self.replicas[looks].held = state.kept.serving;
         }
+        self.all_that_is_served_is_trusted();
         match plan.write {
             Write::Nothing => self.now += self.random.i64(5..40 * HOUR),
             Write::Bundle => {
@@ -287,7 +288,7 @@ impl Model {
                 self.now += self.random.i64(1..20);
             }
         }
-        self.all_look_within_a_minute_and_are_trusted();
+        self.all_that_is_served_is_trusted();
     }
 
     fn seen_by(&mut self, looks: usize) -> State {
@@ -336,7 +337,7 @@ impl Model {
 
     /// What a replica serves is trusted by an API server that knows the newest bundle, and by one that
     /// is a minute behind.
-    fn all_look_within_a_minute_and_are_trusted(&self) {
+    fn all_that_is_served_is_trusted(&self) {
         for held in self.replicas.iter().filter_map(|replica| replica.held) {
             if held.span.has_ended(Timestamp::from_secs(self.now)) {
                 // It was asleep for more than ten days, as no replica is.
