@@ -145,7 +145,8 @@ impl Resolver<'_> {
         let nothing = StsDocument::default();
         let given = document.sts.as_ref().unwrap_or(&nothing);
         let askers = Askers::of(document, self.environment);
-        let asked = askers.any;
+        // A region in the file has `check` ask whose a profile's credentials are.
+        let asked = askers.any || given.region.is_some();
         let region = self.value(
             (given.region.as_deref(), at.push_key("region")),
             &["AWS_REGION", "AWS_DEFAULT_REGION"],

@@ -90,7 +90,7 @@ pub(super) struct Material {
 pub(super) type Entry<'a> = Option<&'a [u8]>;
 
 /// What the Secret has.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(super) struct Entries<'a> {
     pub(super) serving: Entry<'a>,
     pub(super) serving_key: Entry<'a>,
@@ -104,6 +104,10 @@ impl Material {
     pub(super) fn read(entries: &Entries<'_>, wanted: &Wanted) -> (Self, Vec<String>) {
         let mut wrong = Vec::new();
         let mut material = Self::default();
+        // The chart makes it so: then the injectors need no right to make Secrets.
+        if *entries == Entries::default() {
+            return (material, wrong);
+        }
         match entries.authorities.map(pair::certificates) {
             None => wrong.push(format!("{AUTHORITIES} is missing")),
             Some(Err(why)) => wrong.push(format!("{AUTHORITIES}: {why}")),

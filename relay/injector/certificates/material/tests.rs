@@ -57,6 +57,13 @@ fn what_is_written_is_read_and_is_sound() {
 }
 
 #[test]
+fn a_secret_that_has_nothing_yet_is_not_wrong() {
+    let (material, wrong) = read(&[]);
+    assert_eq!(wrong, [""; 0]);
+    assert!(material.kept(false).authorities.is_empty() && material.serving().is_none());
+}
+
+#[test]
 fn a_ca_is_followed_and_its_last_certificate_is_remembered_until_it_has_ended() {
     let mut material = made(&NEW);
     let first = material.kept(false).serving.unwrap();
