@@ -5,6 +5,7 @@ and boto3 beside it.
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,7 +18,9 @@ from pod_containers import LocalImage
 from pod_runner import PodRun
 from pod_sources import RELAY, Cluster, admitted, call_of, on_this_machine, restricted
 from release import Release
-from sandbox import POD_IP
+from sandbox import POD_IP, UPSTREAM
+from vault_relay import ROLE, reader
+from vault_server import VaultServer
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -57,11 +60,12 @@ def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
     images = {"credential-relay:0.1.0": relay, "registry.example/credential-relay:0.1.0": relay, "example/app": app}
     started, cluster = [], Cluster(kube)
 
-    def start(namespace, pod, *others, create=kube.create):
+    def start(namespace, pod, *others, create=kube.create, reaches=()):
         pod = admitted(create, namespace, pod, *others)
         running = PodRun(pod, images, cluster, tmp_path / pod["metadata"]["name"])
         started.append(running)
-        running.sandbox.reaches(int(module_aws.endpoint.rpartition(":")[2]))
+        for upstream in (module_aws.endpoint, *reaches):
+            running.sandbox.reaches(int(upstream.rpartition(":")[2]))
         return running
 
     yield start
@@ -264,6 +268,40 @@ def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, injecting, mo
         ("SIGTERM", "istio-proxy"),
         ("ended", "istio-proxy", 0),
     ]
+
+
+@pytest.fixture
+def vault(kube, namespaces, module_aws, tmp_path):
+    """Gives an application of shop's its role, once the API server says that it is that service account's."""
+
+    kube.namespace("vault")
+    kube.service_account("vault", "reviewer")
+    kube.bind("system:auth-delegator", "vault", "reviewer")
+    judge = SimpleNamespace(address=kube.address, authority=kube.authority, reviewer=kube.token("vault", "reviewer"))
+    bound = {"bound_service_account_names": ["default"], "bound_service_account_namespaces": ["shop"], "audience": "vault"}
+    folder = tmp_path / "vault"
+    folder.mkdir()
+    with VaultServer(folder) as server:
+        server.mount_kubernetes(judge)
+        server.mount_aws(module_aws)
+        server.aws_role("payments", "assumed_role", role_arns=[reader(module_aws)])
+        server.policy("payments", {"aws/creds/payments": ["update"]})
+        server.api("POST", "auth/kubernetes/role/payments", {**bound, "token_policies": ["payments"], "token_ttl": "1h"})
+        yield server
+
+
+def test_a_service_account_that_vault_has_the_api_server_judge(run, injecting, vault, module_aws, roles):
+    given = values(module_aws, roles)
+    login = {"role": "payments", "token_file": "/var/run/secrets/credential-relay/tokens/vault"}
+    given["relay"]["vault"] = {"address": vault.address.replace("127.0.0.1", UPSTREAM), "auth": {"kubernetes": login}}
+    given["sidecar"] = {"tokens": [{"name": "vault", "audience": "vault", "expiration": "10m"}]}
+    given["profiles"] = {"payments": {"source": {"vault": {"role": "payments", "credential_type": "assumed_role"}}}}
+    asks = pod("from-vault", app("app", module_aws, "call"), annotations={"profile": "payments"})
+    running = run("shop", asks, create=injecting(given), reaches=[vault.address])
+    running.until_over()
+    assert f":assumed-role/{ROLE}/" in did(running["app"])["call"]
+    # A native sidecar gives its login back when the application is over.
+    assert [line["path"] for line in vault.journal("/v1/auth/")] == ["/v1/auth/kubernetes/login", "/v1/auth/token/revoke-self"]
 
 
 @pytest.mark.parametrize(
