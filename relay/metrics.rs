@@ -100,6 +100,7 @@ impl Metrics {
     /// The metrics of one profile.
     pub fn profile(&self, name: &ProfileName) -> ProfileMetrics {
         let profile = ProfileMetrics { metrics: self.clone(), profile: name.to_string() };
+        profile.gauge(&self.0.expiry);
         profile.refreshes("success");
         for cause in Cause::NAMES {
             profile.refreshes(cause);
@@ -149,7 +150,7 @@ impl Inner {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_with_unit(
             "credential_expiry_timestamp",
-            "When the credential that is served ends (Unix time)",
+            "When the credential that is served ends (Unix time); 0 while there is none",
             Unit::Seconds,
             self.expiry.clone(),
         );
@@ -228,16 +229,25 @@ impl ProfileMetrics {
     pub fn refreshed(&self, now: Timestamp, expiry: Option<Moment>) {
         self.refreshes("success").inc();
         self.gauge(&self.metrics.0.last_refresh).set(now.as_secs());
-        if let Some(expiry) = expiry {
-            self.gauge(&self.metrics.0.expiry).set(expiry.wall.as_secs());
+        match expiry {
+            Some(expiry) => {
+                self.gauge(&self.metrics.0.expiry).set(expiry.wall.as_secs());
+            }
+            // 0 would read as no credential at all.
+            None => {
+                self.metrics.0.expiry.remove(&self.labels());
+            }
         }
+    }
+
+    fn labels(&self) -> ByProfile {
+        ByProfile { profile: self.profile.clone() }
     }
 
     /// What was served is served no longer.
     pub fn withdrawn(&self) {
-        let labels = ByProfile { profile: self.profile.clone() };
-        self.metrics.0.expiry.remove(&labels);
-        self.metrics.0.withdrawn.get_or_create(&labels).inc();
+        self.gauge(&self.metrics.0.expiry).set(0);
+        self.metrics.0.withdrawn.get_or_create(&self.labels()).inc();
     }
 
     /// A fetch failed.
@@ -277,7 +287,7 @@ impl ProfileMetrics {
     /// Removes the gauges of a profile that is served no longer; its counters stay, as Prometheus
     /// wants of counters.
     pub fn retire(&self) {
-        let labels = ByProfile { profile: self.profile.clone() };
+        let labels = self.labels();
         self.metrics.0.expiry.remove(&labels);
         self.metrics.0.last_refresh.remove(&labels);
         self.metrics.0.next_refresh.remove(&labels);
@@ -290,7 +300,7 @@ impl ProfileMetrics {
     }
 
     fn gauge(&self, family: &Family<ByProfile, Gauge>) -> Gauge {
-        family.get_or_create(&ByProfile { profile: self.profile.clone() }).clone()
+        family.get_or_create(&self.labels()).clone()
     }
 }
 
@@ -319,6 +329,8 @@ mod tests {
     fn the_text_has_every_family_and_counts() {
         let metrics = Metrics::new();
         let profile = metrics.profile(&"payments".parse().unwrap());
+        let expiry = r#"credential_relay_credential_expiry_timestamp_seconds{profile="payments"} "#;
+        assert!(metrics.render().contains(&format!("{expiry}0\n")));
         profile.refreshed(
             Timestamp::from_secs(7),
             Some(Moment { wall: Timestamp::from_secs(99), boot: Duration::ZERO }),
@@ -335,5 +347,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        profile.withdrawn();
+        assert!(metrics.render().contains(&format!("{expiry}0\n")));
+        // Keys that have no end are not about to reach it.
+        profile.refreshed(Timestamp::from_secs(8), None);
+        assert!(!metrics.render().contains(expiry));
     }
 }
