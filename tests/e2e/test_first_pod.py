@@ -1,4 +1,4 @@
-"""docs/first-pod.md and docs/migration.md: each page's values are what the chart and the injector take, and each pod of theirs is
+"""docs/first-pod.md, docs/migration.md and the README: each page's values are what the chart and the injector take, and each pod of theirs is
 admitted by a real API server that such a release is installed in.
 """
 
@@ -13,7 +13,7 @@ from helm import ROOT, documents, pod_of
 from release import Release
 from test_chart_injector import taken
 
-PAGES = [(ROOT / "docs" / name).read_text() for name in ("first-pod.md", "migration.md")]
+PAGES = [(ROOT / name).read_text() for name in ("docs/first-pod.md", "docs/migration.md", "README.md")]
 
 
 def blocks(kind):
@@ -30,7 +30,7 @@ VALUES, PODS = blocks("values"), blocks("pod")
 
 
 def test_the_pages_have_what_is_tested_here():
-    assert set(VALUES) == {"eks", "vault", "irsa", "pod-identity", "keys"} and set(PODS) == {"eks", "vault"}
+    assert set(VALUES) == {"eks", "vault", "irsa", "pod-identity", "keys", "readme"} and set(PODS) == {"eks", "vault"}
 
 
 @pytest.mark.parametrize("name", VALUES)
