@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod certificates;
 mod denial;
+mod document;
 mod metrics;
 mod mutate;
 mod patch;
@@ -29,14 +30,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::config::injector::Injector;
+use crate::listener::body::{self, Bounds, Received};
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
 pub use mutate::{Outcome, mutate};
@@ -47,11 +49,10 @@ pub use wishes::{ANNOTATIONS, PREFIX};
 /// Where the API server asks.
 pub const PATH: &str = "/mutate";
 
-/// The largest question that is read, in bytes: the API server takes an object of 3 MiB.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
-
-/// How long a question may take to come in: a webhook's longest timeout.
-const SLOWEST_BODY: Duration = Duration::from_secs(30);
+/// What is read of a question. The API server takes an object of 3 MiB; whoever sends one is to hear that it
+/// is too large for the injector, and not that it was hung up on. It sends a question in milliseconds.
+const BODY: Bounds =
+    Bounds { kept: review::MOST_BYTES, read: 4 * 1024 * 1024, within: Duration::from_secs(5) };
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -77,28 +78,36 @@ impl Webhook {
             return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use POST\n".to_owned());
         }
         let started = Instant::now();
-        let body = timeout(SLOWEST_BODY, Limited::new(request, LARGEST_BODY).collect()).await;
-        let (outcome, response) = match body {
-            Ok(Ok(body)) => self.admit(&body.to_bytes()),
-            Ok(Err(_)) => malformed(&format!("it is cut off, or larger than {LARGEST_BODY} bytes")),
-            Err(_) => malformed("it came too slowly"),
+        let (outcome, response) = match body::read(request, BODY).await {
+            Ok(body) => self.admit(&body),
+            Err(missing) => malformed(&missing.to_string()),
         };
         self.metrics.answered(outcome, started.elapsed());
         response
     }
 
-    fn admit(&self, body: &[u8]) -> (Admission, Response<Full<Bytes>>) {
+    /// It waits for nothing, and one thread answers everybody: so one question at a time is looked at.
+    fn admit(&self, body: &Received) -> (Admission, Response<Full<Bytes>>) {
         let request = match review::Request::read(body) {
             Ok(request) => request,
             Err(why) => return malformed(&why),
         };
-        let outcome = match request.is_new_pod() {
-            true => mutate(&request.object, &request.namespace, &self.settings),
-            false => Ok(Outcome::NotAsked),
-        };
+        let outcome = self.decide(&request);
         log(&request, &outcome);
         let answer = request.answer(&outcome).to_string();
         (admission(&outcome), reply(StatusCode::OK, JSON, answer))
+    }
+
+    fn decide(&self, request: &review::Request) -> Result<Outcome, Denial> {
+        if !request.is_new_pod() || !request.may_ask() {
+            return Ok(Outcome::NotAsked);
+        }
+        request.check_extent()?;
+        let outcome = mutate(&request.object, &request.namespace, &self.settings)?;
+        if let Outcome::Injected(operations) = &outcome {
+            review::check_patch(operations)?;
+        }
+        Ok(outcome)
     }
 }
 

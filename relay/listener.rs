@@ -2,11 +2,12 @@
 //!
 //! A server holds a bounded number of connections. When a further one comes, the connection that
 //! has been idle for longest makes room; a connection is idle while no request of it is being
-//! answered, so one that sends its head slowly, or that does not read its answers, is idle too. One
-//! that was accepted just now is spared for a moment: a burst must not cost a request on its way.
-//! Idleness is kept as a number drawn from a counter when an answer ends: a request costs two
-//! atomic stores for it, and no timer and no clock.
+//! answered, so one that sends its head or its body slowly, or that does not read its answers, is idle
+//! too. One that was accepted just now, or whose head has just come, is spared for a moment: a burst must
+//! not cost a request on its way. Idleness is kept as a number drawn from a counter when an answer ends: a
+//! request without a body costs two atomic stores for it, and no timer and no clock.
 
+pub mod body;
 mod connections;
 pub mod tls;
 

@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 
 use documents::{examples, rows, settings};
@@ -167,10 +168,14 @@ impl Running {
         Self { webhook, admin, tls, stop, task, _files: files }
     }
 
-    async fn webhook(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.webhook).await.unwrap();
         let name = ServerName::try_from(NAME).unwrap();
-        say(self.tls.connect(name, stream).await.unwrap(), method, path, body).await
+        self.tls.connect(name, stream).await.unwrap()
+    }
+
+    async fn webhook(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        say(self.connect().await, method, path, body).await
     }
 
     async fn review(&self, body: &str) -> (u16, String) {
@@ -214,20 +219,19 @@ fn pod(label: &str, profile: &str) -> Value {
     })
 }
 
+/// In the order in which the API server writes it.
 fn review(object: &Value) -> String {
-    json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "kind": { "group": "", "version": "v1", "kind": "Pod" },
-            "operation": "CREATE",
-            "namespace": "payments",
-            "object": object,
-        },
-    })
-    .to_string()
+    let who = json!({ "username": "a", "groups": ["system:authenticated"] });
+    let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
+    let head = format!(
+        r#""uid":"{UID}","kind":{kind},"name":"","namespace":"payments","operation":"CREATE","userInfo":{who}"#
+    );
+    format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{{head},"object":{object},"oldObject":null,"dryRun":false}}}}"#
+    )
 }
+
+const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
 #[tokio::test]
 async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
@@ -235,7 +239,7 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
     let (status, body) = running.review(&review(&pod("true", "payments"))).await;
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &answer["response"]["allowed"]), (200, &true.into()), "{body}");
-    assert_eq!(answer["response"]["uid"], "705ab4f5-6393-11e8-b7cc-42010a800002");
+    assert_eq!(answer["response"]["uid"], UID);
     assert_eq!(answer["response"]["patchType"], "JSONPatch");
     assert!(answer["response"]["patch"].as_str().unwrap().len() > 1000);
 
@@ -272,6 +276,66 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
     }
     running.stop.send(()).unwrap();
     running.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_is_too_large_is_refused_if_it_asks_for_the_relay() {
+    let running = Running::start();
+    let large = |label: &str, member: &str, value: Value| {
+        let mut pod = pod(label, "payments");
+        pod["spec"]["containers"][0][member] = value;
+        review(&pod)
+    };
+    let text = || Value::from("x".repeat(1024 * 1024));
+    let values = || Value::from_iter(std::iter::repeat_n(json!({ "": 0 }), 50_000));
+    for (body, allowed) in [
+        (large("true", "image", text()), false),
+        (large("true", "env", values()), false),
+        (large("false", "image", text()), true),
+        (large("false", "env", values()), true),
+    ] {
+        let (status, answer) = running.review(&body).await;
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let response = &answer["response"];
+        assert_eq!(response["uid"], UID);
+        assert_eq!(response["allowed"], allowed, "{answer}");
+        let message = response["status"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.starts_with("pod: it is too large to be injected: "), !allowed);
+    }
+}
+
+/// As many as the injector allows at a time.
+const CONNECTIONS: usize = 64;
+
+#[tokio::test]
+async fn questions_that_never_come_hold_up_no_other() {
+    let running = Running::start();
+    let mut stalled = Vec::new();
+    for _ in 0..CONNECTIONS {
+        stalled.push(running.connect().await);
+    }
+    for stream in &mut stalled {
+        let head = "POST /mutate HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 999\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The injector says so when it has read the head and waits for the body.
+        let mut answer = [0; 25];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    for _ in 0..3 {
+        let (status, body) = running.review(&review(&pod("true", "payments"))).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    // Room was made at once, and not by waiting until a body had taken too long.
+    let (_, metrics) = ask(running.admin, "GET", "/metrics").await;
+    for (outcome, count) in [("injected", 3), ("malformed", 0)] {
+        let line = format!("admissions_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+    let mut first = Vec::new();
+    let _ = stalled[0].read_to_end(&mut first).await;
+    assert!(first.is_empty(), "the one that had been idle longest makes room");
 }
 
 #[tokio::test]

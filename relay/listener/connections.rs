@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
@@ -39,13 +39,11 @@ pub(super) struct Connections<S> {
 struct Open {
     activity: Arc<Activity>,
     task: AbortHandle,
-    /// The number that it drew when it was accepted: it has it as long as it was not asked.
-    first_number: u64,
-    accepted_at: Instant,
 }
 
-/// So long after it was accepted a connection that was not asked yet is spared: its request is
-/// likely on the way. A client that opens many at once takes tens of milliseconds to send on all.
+/// So long after it was accepted a connection that was not asked yet is spared, and one whose head has come
+/// but not its body: the rest of the request is likely on the way. A client that opens many at once takes
+/// tens of milliseconds to send on all.
 const NEW: Duration = Duration::from_millis(100);
 
 /// So long nothing is spared after a wait for a new connection was in vain: whoever floods with
@@ -68,13 +66,40 @@ struct Activity {
     /// [`BUSY`], or the number that was drawn when it fell idle. Nothing else is read by its
     /// order, so relaxed access is enough.
     state: AtomicU64,
+    awaited: Mutex<Awaited>,
+}
+
+/// When a connection was last known to be about to send: as it was accepted, or as the head of a request
+/// with a body had come.
+#[derive(Clone, Copy)]
+struct Awaited {
+    /// What was drawn then. The connection has this number for as long as nothing else came of it.
+    number: u64,
+    at: Instant,
 }
 
 const BUSY: u64 = u64::MAX;
 
 impl Activity {
-    fn idle(shared: &Arc<Shared>, number: u64) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), state: AtomicU64::new(number) })
+    /// That of a connection which was accepted just now.
+    fn of_new(shared: &Arc<Shared>) -> Arc<Self> {
+        let awaited = Awaited { number: shared.draw(), at: Instant::now() };
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            state: AtomicU64::new(awaited.number),
+            awaited: Mutex::new(awaited),
+        })
+    }
+
+    /// The head of a request has come, and its body is on its way.
+    fn awaits_body(&self) {
+        let awaited = Awaited { number: self.shared.draw(), at: Instant::now() };
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+        self.state.store(awaited.number, Ordering::Relaxed);
+    }
+
+    fn awaited(&self) -> Awaited {
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number that it drew when it fell idle, unless a request is being answered.
@@ -129,13 +154,11 @@ impl<S: Answer> Connections<S> {
 
     /// Serves a connection.
     pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let first_number = self.shared.draw();
-        let activity = Activity::idle(&self.shared, first_number);
+        let activity = Activity::of_new(&self.shared);
         let service = Observed { service: self.service.clone(), activity: Arc::clone(&activity) };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let task = self.tasks.spawn(drive(connection));
-        let accepted_at = Instant::now();
-        self.open.insert(task.id(), Open { activity, task, first_number, accepted_at });
+        self.open.insert(task.id(), Open { activity, task });
         self.count();
     }
 
@@ -203,8 +226,9 @@ impl<S: Answer> Connections<S> {
             .iter()
             .filter_map(|(id, open)| {
                 let since = open.activity.idle_since()?;
-                let spared_until = (patient && since == open.first_number)
-                    .then(|| open.accepted_at + NEW)
+                let awaited = open.activity.awaited();
+                let spared_until = (patient && since == awaited.number)
+                    .then(|| awaited.at + NEW)
                     .filter(|until| *until > now);
                 Some((spared_until, since, *id))
             })
@@ -284,6 +308,19 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
     let _ = tokio::time::timeout(LONGEST, discard).await;
 }
 
+/// Lies with a request whose body is on its way. Its connection is idle until then: a head alone costs its
+/// sender nothing, and must not hold a place.
+#[derive(Clone)]
+pub(super) struct Arrival(Arc<Activity>);
+
+impl Arrival {
+    /// The body is whole, and the request is being answered from now on. It must be said before the answer
+    /// is given.
+    pub(super) fn ended(self) {
+        self.0.state.store(BUSY, Ordering::Relaxed);
+    }
+}
+
 /// A service that notes when it answers.
 struct Observed<S> {
     service: S,
@@ -295,8 +332,13 @@ impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
     type Error = S::Error;
     type Future = Answering<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.activity.state.store(BUSY, Ordering::Relaxed);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if request.body().is_end_stream() {
+            self.activity.state.store(BUSY, Ordering::Relaxed);
+        } else {
+            self.activity.awaits_body();
+            request.extensions_mut().insert(Arrival(Arc::clone(&self.activity)));
+        }
         Answering {
             busy: Busy(Arc::clone(&self.activity)),
             // Without `poll_ready`: see `Answer`.
@@ -328,7 +370,7 @@ where
     }
 }
 
-/// While it lives its connection is busy.
+/// When it is dropped its connection falls idle.
 struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
