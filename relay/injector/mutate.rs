@@ -38,7 +38,7 @@ pub enum Outcome {
 /// Everything that is wrong with the pod, at once.
 pub fn mutate(pod: &Value, namespace: &str, settings: &Injector) -> Result<Outcome, Denial> {
     let view = Pod(pod);
-    if !view.asks() {
+    if !view.asks()? {
         return Ok(Outcome::NotAsked);
     }
     check_size(view)?;

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::denial::Denial;
 use super::wishes::PREFIX;
+use crate::config::mistakes::shape;
 
 /// The name of the injected container; what the injector adds starts with it.
 pub(super) const RELAY: &str = "credential-relay";
 
-/// Set to `true` on a pod that shall be injected.
+/// Set to `true` on a pod that shall be injected, and to `false` on one that shall not.
 pub const LABEL: &str = "credential-relay.io/inject";
 
 /// Containers of service meshes. They carry the applications' traffic and get no credentials.
@@ -51,8 +52,18 @@ impl<'a> Pod<'a> {
     }
 
     /// Whether its label asks for the relay.
-    pub(super) fn asks(self) -> bool {
-        self.texts("/metadata/labels").get(LABEL) == Some(&"true")
+    ///
+    /// # Errors
+    /// If the label says neither yes nor no: who wrote `True` or `yes` waits for credentials.
+    pub(super) fn asks(self) -> Result<bool, Denial> {
+        match self.texts("/metadata/labels").get(LABEL) {
+            None | Some(&"false") => Ok(false),
+            Some(&"true") => Ok(true),
+            Some(other) => {
+                let what = format!("{}; true or false was expected, in lower case", shape(other));
+                Err(Denial::one(format!("the label {LABEL}"), what))
+            }
+        }
     }
 
     /// A field of its specification.

@@ -117,10 +117,14 @@ class Helm:
         return documents(self.run("get", "manifest", name, "--namespace", namespace))
 
 
+def of(objects, kind):
+    return [it for it in objects if it["kind"] == kind]
+
+
 def one(objects, kind, name=None):
     """The one object of its kind, or of its kind and name."""
 
-    found = [it for it in objects if it["kind"] == kind and name in (None, it["metadata"]["name"])]
+    found = [it for it in of(objects, kind) if name in (None, it["metadata"]["name"])]
     assert (
         len(found) == 1
     ), f"{len(found)} objects {kind} {name or ''} among {[(it['kind'], it['metadata']['name']) for it in objects]}"
@@ -165,7 +169,7 @@ PLAIN = """\
 #
 #   helm template credential-relay deploy/chart --namespace credential-relay --values deploy/kubernetes/values.yaml
 #
-# The Secret and the Lease are empty here on purpose, and the webhook has no caBundle: the injector fills all three.
+# The Secret is empty here on purpose, and the webhook has no caBundle: the injector fills both.
 apiVersion: v1
 kind: Namespace
 metadata:

@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 
+from kube_server import Refused
 from sandbox import UPSTREAM
 
 RELAY = "credential-relay"
@@ -17,10 +18,15 @@ class Cluster:
         self.tokens = []
         """All service-account tokens that it was given, for the search for leaks."""
 
-    def keys(self, kind, namespace, name):
-        """A ConfigMap's or a Secret's texts, by key."""
+    def keys(self, kind, namespace, name, optional=False):
+        """A ConfigMap's or a Secret's texts, by key; none of one that is optional and not there."""
 
-        found = self._kube.read({"configMap": "configmaps", "secret": "secrets"}[kind], namespace, name)
+        try:
+            found = self._kube.read({"configMap": "configmaps", "secret": "secrets"}[kind], namespace, name)
+        except Refused as refused:
+            if not optional or refused.status != 404:
+                raise
+            return {}
         data = found.get("data", {})
         return data if kind == "configMap" else {key: base64.b64decode(value).decode() for key, value in data.items()}
 

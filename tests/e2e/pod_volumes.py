@@ -80,7 +80,7 @@ class Volumes:
             files = {item["path"]: (self._pod.facts[reference(item)], item.get("mode")) for item in items}
         elif kind in ("configMap", "secret"):
             name = source.pop("name", None) or source.pop("secretName")
-            data = self._cluster.keys(kind, self._pod.namespace, name)
+            data = self._cluster.keys(kind, self._pod.namespace, name, source.pop("optional", False))
             chosen = items or [{"key": key, "path": key} for key in data]
             files = {item["path"]: (data[item["key"]], item.get("mode")) for item in chosen}
         else:

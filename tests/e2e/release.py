@@ -34,7 +34,7 @@ class Release:
 
     def _start(self):
         account = self._folder / "account"
-        account.mkdir()
+        account.mkdir(exist_ok=True)
         namespace, name = self.account["namespace"], self.account["name"]
         (account / "token").write_text(self.cluster.token(namespace, name))
         (account / "ca.crt").write_text(self.cluster.authority)
@@ -99,7 +99,24 @@ class Release:
 
         return wait_for(made, lambda: f"the API server reaches the injector\n{self.log()}")
 
-    def stop(self):
+    def scaled_to_nothing(self):
+        """Ends the injector; started_again() makes another."""
+
         self._process.terminate()
         self._process.wait(EXIT_SECONDS)
+
+    def started_again(self):
+        self._start()
+        self.lead_here()
+
+    def stop(self):
+        self.scaled_to_nothing()
         self.helm.uninstall()
+        # The one thing that an uninstall leaves: the chart did not make it.
+        self.cluster.delete(self.lease)
+
+    @property
+    def lease(self):
+        named = configuration(self.objects)["certificates"]["self_managed"]
+        where = {"name": named["lease"], "namespace": named["namespace"]}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": where}

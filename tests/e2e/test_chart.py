@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, HelmFailed, configuration, documents, one
+from helm import CHART, COMBINATIONS, EXAMPLES, LEAST, LIBRARY, ROOT, Helm, HelmFailed, configuration, documents, of, one
 
 # What Helm says of it
 
@@ -54,6 +54,7 @@ def test_kubernetes_without_native_sidecars_is_refused(helm):
     assert helm.text("--kube-version", "v1.29.0-eks-036c24b", values=[LEAST])
 
 
+ALERTS = {"monitoring": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}}
 # What is wrong, and words that the message has.
 WRONG = [
     ({"injecter": {}}, "injecter"),
@@ -83,6 +84,14 @@ WRONG = [
     ({"monitoring": {"podMonitor": {"interval": "30"}}}, "interval"),
     ({"test": {"namespace": ""}}, "namespace"),
     ({"test": {"profile": "payments"}}, "test.region is missing"),
+    ({"injector": {"drainSeconds": 30}}, "injector.drainSeconds is 30: less than"),
+    ({"monitoring": {"prometheusRule": {"enabled": True}}}, "monitoring.serviceMonitor.enabled is false"),
+    (ALERTS | {"certificates": {"selfManaged": {"lifetime": "24h"}}}, "certificateHours is 72: less than a third of"),
+    (ALERTS | {"certificates": {"selfManaged": {"lifetime": "8d23h59m"}}}, "certificateHours is 72: less than a third of"),
+    (
+        ALERTS | {"certificates": {"mode": "certManager", "certManager": {"renewBefore": "72h"}}},
+        "certificateHours is 72: less than certificates.certManager.renewBefore (72h)",
+    ),
 ]
 
 
@@ -185,10 +194,12 @@ def test_every_right_is_one_that_the_program_uses(helm):
     given = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert given == {
         *(("secrets", verb) for verb in ("get", "patch")),
-        *(("leases", verb) for verb in ("get", "patch")),
+        *(("leases", verb) for verb in ("get", "patch", "create")),
         *(("mutatingwebhookconfigurations", verb) for verb in ("get", "patch")),
     }
-    assert all(len(rule["resourceNames"]) == 1 for rule in rules)
+    # RBAC cannot bind create to a name.
+    assert all((rule["verbs"] == ["create"]) == ("resourceNames" not in rule) for rule in rules)
+    assert all(len(rule.get("resourceNames", [1])) == 1 for rule in rules)
 
 
 @pytest.mark.parametrize("mode", ["certManager", "secret"])
@@ -218,6 +229,25 @@ def test_cert_manager_is_told_whose_certificate_it_is(helm):
     ]
     assert secrets == [certificate["spec"]["secretName"]]
     assert "caBundle" not in webhook["webhooks"][0]["clientConfig"]
+    # At the CA's renewal the caBundle has the new one at once; with the same key the old certificate is of it too.
+    rotated = {it["spec"].get("isCA", False): it["spec"]["privateKey"]["rotationPolicy"] for it in of(objects, "Certificate")}
+    assert rotated == {True: "Never", False: "Always"}
+
+
+def test_argo_cd_leaves_nothing_out_that_the_injector_needs(helm):
+    """It never makes a Lease, whatever a chart says: the injector must be able to."""
+
+    for combination in COMBINATIONS.values():
+        assert not of(helm.template(values=[LEAST, *combination]), "Lease")
+
+
+def test_alerts_that_would_be_told_for_ever_can_be_left_out_instead(helm):
+    rule = {"enabled": True, "disabled": ["CredentialRelayInjectorDown", "CredentialRelayCertificateEnding"]}
+    values = {"monitoring": {"prometheusRule": rule}, "certificates": {"selfManaged": {"lifetime": "24h"}}}
+    assert one(helm.template(values=[LEAST, values]), "PrometheusRule")
+    for lifetime in ("9d1m", "216h1s", "720h"):
+        values = ALERTS | {"certificates": {"selfManaged": {"lifetime": lifetime}}}
+        assert one(helm.template(values=[LEAST, values]), "PrometheusRule")
 
 
 def test_alerts_can_be_left_out_and_are_labelled(helm):
@@ -241,10 +271,8 @@ def test_the_monitors_find_what_they_look_for(helm):
     ports = {port["name"] for port in one(objects, "Service")["spec"]["ports"]}
     assert one(objects, "ServiceMonitor")["spec"]["endpoints"][0]["port"] in ports
     sidecars = one(objects, "PodMonitor")["spec"]
-    assert (
-        sidecars["selector"]["matchLabels"]
-        == one(objects, "MutatingWebhookConfiguration")["webhooks"][0]["objectSelector"]["matchLabels"]
-    )
+    # Of all that the injector is asked about these alone are injected.
+    assert sidecars["selector"]["matchLabels"] == {"credential-relay.io/inject": "true"}
     assert sidecars["podMetricsEndpoints"][0]["port"] == "relay-admin"
     job = one(objects, "Service")["metadata"]["name"]
     rules = json.dumps(one(objects, "PrometheusRule"))

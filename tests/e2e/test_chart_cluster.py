@@ -10,7 +10,20 @@ from base64 import b64encode
 
 import pytest
 
-from helm import COMBINATIONS, EXAMPLES, LEAST, ROOT, Helm, configuration, metric_names, metrics_of, one, pod_of
+from harness import wait_for
+from helm import (
+    COMBINATIONS,
+    EXAMPLES,
+    LEAST,
+    ROOT,
+    Helm,
+    HelmFailed,
+    configuration,
+    metric_names,
+    metrics_of,
+    one,
+    pod_of,
+)
 from identities import Authority
 from kube_server import RBAC, Refused
 
@@ -104,20 +117,17 @@ class Kept:
 
     def __init__(self, cluster, objects, folder):
         self._cluster = cluster
-        self.webhook, self.secret, self.lease = (
-            one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret", "Lease")
-        )
+        self.webhook, self.secret = (one(objects, kind) for kind in ("MutatingWebhookConfiguration", "Secret"))
         self._bundle = b64encode(Authority(folder).authority.read_bytes()).decode()
         account = injectors_token(cluster, objects)
         called = {"name": self.webhook["webhooks"][0]["name"], "clientConfig": {"caBundle": self._bundle}}
         cluster.patch(self.webhook, {"webhooks": [called]}, account, kind="application/strategic-merge-patch+json")
         cluster.patch(self.secret, {"data": {"tls.crt": self._bundle}}, account)
-        cluster.patch(self.lease, {"spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}, account)
 
     def is_there(self):
-        webhook, secret, lease = map(self._cluster.get, (self.webhook, self.secret, self.lease))
+        webhook, secret = map(self._cluster.get, (self.webhook, self.secret))
         assert webhook["webhooks"][0]["clientConfig"]["caBundle"] == self._bundle
-        assert secret["data"] == {"tls.crt": self._bundle} and lease["spec"]["holderIdentity"] == "one"
+        assert secret["data"] == {"tls.crt": self._bundle}
         return webhook
 
 
@@ -125,7 +135,7 @@ MORE = {"injector": {"replicas": 3}, "webhook": {"timeoutSeconds": 5}, "commonLa
 
 
 def test_an_upgrade_leaves_what_the_injector_keeps(installer, cluster, installed, tmp_path):
-    """The caBundle, the certificates in their Secret and the Lease, whether Helm merges (3) or the server does (4)."""
+    """The caBundle and the certificates in their Secret, whether Helm merges (3) or the server does (4)."""
 
     kept = Kept(cluster, installer.manifest(), tmp_path)
     installer.upgrade(values=[*installed, MORE])
@@ -197,6 +207,25 @@ def test_a_bundle_of_ones_own_is_kept_up_to_date(installer, cluster, tmp_path):
         installer.uninstall()
 
 
+def test_from_self_managed_to_a_bundle_of_ones_own(installer, cluster, installed, tmp_path):
+    """Helm 4 asks before it takes the caBundle from the injector: docs/install.md says what to answer."""
+
+    webhook = Kept(cluster, installer.manifest(), tmp_path).webhook
+    (tmp_path / "own").mkdir()
+    bundle = b64encode(Authority(tmp_path / "own").authority.read_bytes()).decode()
+    values = [*installed, {"certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": bundle}}}]
+    if installer.version == 4:
+        with pytest.raises(HelmFailed, match="conflict.*clientConfig.caBundle"):
+            installer.upgrade(values=values)
+        installer.upgrade("--force-conflicts", values=values)
+    else:
+        installer.upgrade(values=values)
+    assert cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+    # And never again.
+    installer.upgrade(values=[*values, MORE])
+    assert cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+
+
 # The least privilege
 
 
@@ -208,7 +237,17 @@ def injectors_token(cluster, objects):
 def test_the_injector_may_do_what_it_does_and_nothing_else(installer, cluster, installed):
     objects = installer.manifest()
     token = injectors_token(cluster, objects)
-    own = {kind: one(objects, kind) for kind in ("Secret", "Lease", "MutatingWebhookConfiguration")}
+    own = {kind: one(objects, kind) for kind in ("Secret", "MutatingWebhookConfiguration")}
+    lease = own["Lease"] = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": configuration(objects)["certificates"]["self_managed"]["lease"],
+            "namespace": own["Secret"]["metadata"]["namespace"],
+        },
+    }
+    # Here it is made by the injector.
+    cluster.call("POST", cluster.path_of(lease)[1], lease, token)
     for thing in own.values():
         assert cluster.call("GET", cluster.path_of(thing)[0], token=token)["metadata"]["name"]
         cluster.patch(thing, {"metadata": {"annotations": {"seen": "true"}}}, token)
@@ -218,12 +257,13 @@ def test_the_injector_may_do_what_it_does_and_nothing_else(installer, cluster, i
         other["metadata"]["name"] = "another"
         for method, where, body in [
             ("GET", made, None),
-            ("POST", made, other),
+            *([] if thing is lease else [("POST", made, other)]),
             ("DELETE", path, None),
             ("PUT", path, thing),
             ("GET", f"{made}/another", None),
         ]:
             forbidden(cluster, method, where, body, token)
+    cluster.delete(lease)
     for path in ("/api/v1/pods", "/api/v1/configmaps", "/api/v1/namespaces/default/secrets", f"{RBAC}/clusterroles"):
         forbidden(cluster, "GET", path, None, token)
 
@@ -245,7 +285,11 @@ def test_only_pods_that_ask_wait_for_the_injector(installer, cluster, installed)
     with pytest.raises(Refused) as refused:
         cluster.create(application(namespace, {INJECTED: "true"}), dry_run=True)
     assert refused.value.status == 500 and 'failed calling webhook "inject.credential-relay.io"' in str(refused.value)
-    assert cluster.create(application(namespace, {}), dry_run=True)
+    for labels in ({}, {INJECTED: "false"}):
+        assert cluster.create(application(namespace, labels), dry_run=True)
+    # What is neither yes nor no is the injector's to refuse.
+    with pytest.raises(Refused, match="failed calling webhook"):
+        cluster.create(application(namespace, {INJECTED: "True"}), dry_run=True)
     # Its own namespace is never asked about, so that it can always come back.
     assert cluster.create(application("credential-relay", {INJECTED: "true"}), dry_run=True)
     injector = pod_of(one(installer.manifest(), "Deployment")["spec"]["template"])
@@ -275,7 +319,31 @@ def test_uninstalling_frees_pods_that_ask(installer, cluster):
 # Metrics
 
 
-def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, start_relay, calm_aws):
+@pytest.fixture(scope="module")
+def without_injectors(cluster, tmp_path_factory):
+    """Pods that asked while no injector answered, with either failurePolicy."""
+
+    installer = Helm(tmp_path_factory.mktemp("unanswered"), 3, cluster)
+    cluster.namespace("unanswered")
+    cluster.service_account("unanswered", "default")
+    asks = application("unanswered", {INJECTED: "true"})
+    installer.install(values=[LEAST])
+    try:
+        wait_for(lambda: not created(cluster, asks), "pods are refused")
+        installer.upgrade(values=[LEAST, {"webhook": {"failurePolicy": "Ignore"}}])
+        wait_for(lambda: created(cluster, asks), "pods start without credentials")
+    finally:
+        installer.uninstall()
+
+
+def created(cluster, pod):
+    try:
+        return cluster.create(pod, dry_run=True)
+    except Refused:
+        return None
+
+
+def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, without_injectors, start_relay, calm_aws):
     """What a relay says of itself, its README (for what only another source brings), and the API server."""
 
     objects = helm.template(values=[LEAST, EXAMPLES / "values" / "monitoring.yaml"])

@@ -5,6 +5,7 @@ it puts the relay into pods.
 import re
 import subprocess
 import textwrap
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -147,11 +148,43 @@ def test_helm_test_makes_a_pod_that_is_injected(release):
     assert relay_of(release.injected(tested)) == 1
 
 
+def test_a_label_that_says_neither_yes_nor_no_is_told(release):
+    pod = application()
+    label = "credential-relay.io/inject"
+    for odd in ("True", "yes", ""):
+        pod["metadata"]["labels"][label] = odd
+        with pytest.raises(AssertionError, match=f"the label {label}: .*; true or false was expected, in lower case"):
+            release.injected(pod)
+    pod["metadata"]["labels"][label] = "false"
+    assert relay_of(release.injected(pod)) == 0
+
+
+def test_keys_that_leaked_are_not_trusted_once_their_secret_was_emptied(release):
+    """With the rights of the chart's defaults, as docs/certificates.md has it."""
+
+    webhook, secret = one(release.objects, "MutatingWebhookConfiguration"), one(release.objects, "Secret")
+    trusted = lambda: release.cluster.get(webhook)["webhooks"][0]["clientConfig"]["caBundle"]
+    before = trusted()
+    release.scaled_to_nothing()
+    assert "-p '{\"data\":null}'" in (ROOT / "docs" / "certificates.md").read_text()
+    release.cluster.patch(secret, {"data": None})
+    assert "data" not in release.cluster.get(secret)
+    release.started_again()
+    assert relay_of(release.injected(application())) == 1
+    certificates = lambda bundle: set(b64decode(bundle).decode().split("-----END CERTIFICATE-----\n")) - {""}
+    assert len(certificates(trusted())) == 1 and not certificates(trusted()) & certificates(before)
+
+
 def test_every_right_is_used_and_none_is_missing(release):
     release.injected(application())
     role = [thing for thing in release.objects if thing["kind"] in ("Role", "ClusterRole")]
     rules = [rule for thing in role for rule in thing["rules"]]
-    granted = {(verb, *rule["resources"], *rule["resourceNames"]) for rule in rules for verb in rule["verbs"]}
+    # What is made has its name in no rule.
+    granted = {
+        (verb, *rule["resources"], *rule.get("resourceNames", [release.lease["metadata"]["name"]]))
+        for rule in rules
+        for verb in rule["verbs"]
+    }
     asked = lambda: release.cluster.asked(release.account["namespace"], release.account["name"])
     wait_for(lambda: granted <= asked(), lambda: f"{granted - asked()} is used\n{release.log()}")
     assert asked() == granted

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helm import ROOT, documents, pod_of
+from helm import ROOT, documents, one, pod_of
 from release import Release
 from test_chart_injector import taken
 
@@ -52,6 +52,9 @@ def test_the_pod_is_admitted_with_the_relay_in_it(binary, cluster, shop, tmp_pat
         pod = thing if thing["kind"] == "Pod" else pod_of(thing["spec"]["template"])
         pod["metadata"]["namespace"] = "shop"
         made = release.injected(pod)
+        # What the page's `helm test` makes, with the namespace and the account that the page has made by then.
+        tested = release.injected(one(release.helm.template(values=[yaml.safe_load(VALUES[name])]), "Pod"))
+        assert [container["name"] for container in tested["spec"]["initContainers"]] == ["credential-relay"]
     finally:
         release.stop()
     relay, *_ = made["spec"]["initContainers"]

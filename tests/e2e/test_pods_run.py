@@ -294,7 +294,11 @@ def test_a_service_account_that_vault_has_the_api_server_judge(run, injecting, v
     given = values(module_aws, roles)
     login = {"role": "payments", "token_file": "/var/run/secrets/credential-relay/tokens/vault"}
     given["relay"]["vault"] = {"address": vault.address.replace("127.0.0.1", UPSTREAM), "auth": {"kubernetes": login}}
-    given["sidecar"] = {"tokens": [{"name": "vault", "audience": "vault", "expiration": "10m"}]}
+    given["sidecar"] = {
+        "tokens": [{"name": "vault", "audience": "vault", "expiration": "10m"}],
+        # What another namespace's pods need, and this one has not.
+        "mounts": [{"secret": "of-others", "path": "/etc/of-others"}],
+    }
     given["profiles"] = {"payments": {"source": {"vault": {"role": "payments", "credential_type": "assumed_role"}}}}
     asks = pod("from-vault", app("app", module_aws, "call"), annotations={"profile": "payments"})
     running = run("shop", asks, create=injecting(given), reaches=[vault.address])

@@ -56,6 +56,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A duration such as 1h30m, in hours. */}}
+{{- define "credential-relay.hours" -}}
+{{- $each := dict "ms" 3600000.0 "s" 3600.0 "m" 60.0 "h" 1.0 "d" 0.041666666666666664 -}}
+{{- $hours := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $hours = addf $hours (divf (trimSuffix $unit . | float64) (get $each $unit)) -}}
+{{- end -}}
+{{- $hours -}}
+{{- end -}}
+
 {{/* What a Deployment or a Service selects by: never more, since a Deployment's selector cannot change. */}}
 {{- define "credential-relay.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "credential-relay.name" . }}

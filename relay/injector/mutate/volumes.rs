@@ -58,10 +58,17 @@ fn each(plan: &Plan<'_>) -> Vec<(Value, Value)> {
         let projected = json!({ "sources": tokens.collect::<Vec<_>>() });
         read_only(format!("{PREFIX}tokens"), ("projected", projected), TOKENS);
     }
+    // Every pod of the cluster has them, and not every namespace what they name. Without it a pod starts
+    // whose profiles do without, and of any other the relay's log names the file that is missing.
+    let optional = true;
     for (number, mount) in sidecar.mounts.iter().enumerate() {
         let source = match &mount.what {
-            Mounted::ConfigMap(name) => ("configMap", json!({ "name": name })),
-            Mounted::Secret(name) => ("secret", json!({ "secretName": name })),
+            Mounted::ConfigMap(name) => {
+                ("configMap", json!({ "name": name, "optional": optional }))
+            }
+            Mounted::Secret(name) => {
+                ("secret", json!({ "secretName": name, "optional": optional }))
+            }
         };
         read_only(format!("{PREFIX}mount-{number}"), source, &mount.path.to_string_lossy());
     }
