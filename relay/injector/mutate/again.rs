@@ -22,7 +22,8 @@ pub(super) fn check(pod: Pod<'_>, plan: &Plan<'_>) -> Denial {
     let wanted = volumes::all(plan);
     for volume in pod.list("volumes") {
         let name = name_of(volume).unwrap_or_default();
-        if name.starts_with(PREFIX) && !wanted.iter().any(|one| is_same_volume(volume, one)) {
+        let own = wanted.iter().find(|one| name_of(one) == Some(name));
+        if name.starts_with(PREFIX) && !own.is_some_and(|own| is_same_volume(volume, own)) {
             denial.add("spec.volumes", not_ours(&format!("the volume {}", cut(name))));
         }
     }
@@ -77,6 +78,7 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,

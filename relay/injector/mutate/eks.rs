@@ -149,9 +149,10 @@ impl Handed {
         let Some(Value::Array(mounts)) = container.get_mut("volumeMounts") else { return };
         let count = mounts.len();
         let mut right = there;
+        let wanted = way.mount();
         mounts.retain(|mount| {
             let named = name_of(mount) == Some(way.volume);
-            right &= !named || *mount == way.mount();
+            right = right && (!named || *mount == wanted);
             !named
         });
         if mounts.len() == count {
@@ -161,7 +162,7 @@ impl Handed {
             denial.add("spec.containers", not_eks(&whose, &format!("the volume {}", way.volume)));
             return;
         }
-        add(&mut self.mounts, &way.mount());
+        add(&mut self.mounts, &wanted);
         let env = container.get("env").and_then(Value::as_array);
         for variable in env.into_iter().flatten().filter(|one| !own.contains(one)) {
             let name = name_of(variable).unwrap_or_default();

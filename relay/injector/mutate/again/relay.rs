@@ -165,7 +165,8 @@ fn may_mount(mount: &Value, own: &[Value]) -> bool {
     if part {
         return false;
     }
-    if own.iter().any(|own| is_own_mount(mount, own)) {
+    let same_path = |own: &&Value| own["mountPath"] == mount["mountPath"];
+    if own.iter().filter(same_path).any(|own| is_own_mount(mount, own)) {
         return true;
     }
     let named_so = name_of(mount).is_some_and(|name| name.starts_with(PREFIX));
