@@ -246,6 +246,14 @@ fn a_pod_of_any_size_is_answered_soon() {
         ("/metadata/annotations", annotations("example.com/")),
         ("/metadata/annotations", json!({ "credential-relay.io/skip": names })),
     ];
+    let mut eks = pod.clone();
+    eks["metadata"]["annotations"]["credential-relay.io/conflicts"] = "replace".into();
+    let token = |n| json!({ "name": "aws-iam-token", "mountPath": format!("/{n}") });
+    eks["spec"]["containers"] = container("volumeMounts", many(&token));
+    let variable = |n| json!({ "name": "AWS_ROLE_ARN", "value": format!("{n}") });
+    eks["spec"]["containers"][0]["env"] = many(&variable);
+    let denial = mutate(&eks, "payments", &settings).unwrap_err().to_string();
+    assert!(denial.contains("variables at most") && denial.contains("mounts at most"), "{denial}");
     for (pointer, value) in large {
         let mut pod = pod.clone();
         *pod.pointer_mut(pointer).unwrap() = value;

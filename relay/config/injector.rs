@@ -46,6 +46,8 @@ pub struct Injector {
 pub struct Sidecar {
     /// Its image.
     pub image: String,
+    /// What other webhooks may put before the image's path, or before its whole name.
+    pub image_mirrors: Vec<String>,
     /// When the image is pulled; by default as Kubernetes decides.
     pub image_pull_policy: Option<&'static str>,
     /// Secrets with which images are pulled, beside the pod's.

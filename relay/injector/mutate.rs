@@ -17,7 +17,7 @@ use super::denial::Denial;
 use super::patch::{self, Operation};
 use super::pod::{Pod, RELAY, check_size, place_of_relay};
 use super::policy::{self, Subject};
-use super::wishes::{Conflicts, INJECTED, Wishes, annotation};
+use super::wishes::{Conflicts, INJECTED, SKIP, Wishes, annotation};
 use crate::config::injector::Injector;
 use plan::Plan;
 
@@ -73,14 +73,15 @@ fn injected(pod: &Value, plan: &Plan<'_>) -> Result<Value, Denial> {
     let mut after = pod.clone();
     let mut denial = again::check(Pod(pod), plan);
     let handed = match plan.conflicts {
-        Conflicts::Replace => eks::take_from(&mut after, plan),
+        Conflicts::Replace => eks::take_from(&mut after, plan, &mut denial),
         Conflicts::Refuse => eks::Handed::default(),
     };
+    check_order(Pod(pod), plan, &mut denial);
     containers::give_access(&mut after, plan, &mut denial);
     denial.checked()?;
     let relay = sidecar::container(plan, Pod(pod).has_mesh_proxy());
     let relay = handed.given_to(relay);
-    put_relay(&mut after, relay)?;
+    put_relay(&mut after, relay, plan)?;
     let volumes = list(&mut after, "volumes")?;
     *volumes = again::merged(volumes, &volumes::all(plan), "name");
     let secrets = &plan.settings.sidecar.image_pull_secrets;
@@ -94,12 +95,27 @@ fn injected(pod: &Value, plan: &Plan<'_>) -> Result<Value, Denial> {
     Ok(after)
 }
 
+/// An init container that starts before the relay would wait for credentials in vain.
+fn check_order(pod: Pod<'_>, plan: &Plan<'_>, denial: &mut Denial) {
+    let others = pod.list("initContainers").iter();
+    let others: Vec<Value> =
+        others.filter(|one| super::pod::name_of(one) != Some(RELAY)).cloned().collect();
+    let before = others.iter().take(place_of_relay(&others)).filter_map(super::pod::name_of);
+    for name in before.filter(|name| plan.share(name).is_some()) {
+        let what = format!(
+            "{name} comes before a container of the service mesh, which the relay waits for: put it after that one, or name it in {} if it needs no credentials",
+            annotation(SKIP)
+        );
+        denial.add("spec.initContainers", what);
+    }
+}
+
 /// Puts the relay in its place among the init containers; what other webhooks gave to it stays.
-fn put_relay(pod: &mut Value, relay: Value) -> Result<(), Denial> {
+fn put_relay(pod: &mut Value, relay: Value, plan: &Plan<'_>) -> Result<(), Denial> {
     let init_containers = list(pod, "initContainers")?;
     let old = init_containers.iter().position(|one| super::pod::name_of(one) == Some(RELAY));
     let relay = match old {
-        Some(at) => again::carried(&init_containers.remove(at), relay),
+        Some(at) => again::carried(&init_containers.remove(at), relay, plan),
         None => relay,
     };
     let place = place_of_relay(init_containers);

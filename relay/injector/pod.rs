@@ -136,6 +136,9 @@ pub(super) fn cut(text: &str) -> String {
 
 /// More containers than any pod has.
 const MOST_CONTAINERS: usize = 200;
+/// More volumes than any pod has, and more variables and mounts than any container.
+const MOST_VOLUMES: usize = 1000;
+const MOST_OF_ONE: usize = 2000;
 /// What Kubernetes allows for a container's name, and for a service account's.
 const LONGEST_NAME: usize = 63;
 const LONGEST_SERVICE_ACCOUNT: usize = 253;
@@ -150,6 +153,16 @@ pub(super) fn check_size(pod: Pod<'_>) -> Result<(), Denial> {
     let mut denial = Denial::default();
     if pod.containers().count() > MOST_CONTAINERS {
         denial.add("spec", format!("{MOST_CONTAINERS} containers at most can be injected"));
+    }
+    if pod.list("volumes").len() > MOST_VOLUMES {
+        denial.add("spec.volumes", format!("{MOST_VOLUMES} at most can be looked at"));
+    }
+    for (field, what) in [("env", "variables"), ("volumeMounts", "volume mounts")] {
+        let count = |one: &Value| one.get(field).and_then(Value::as_array).map_or(0, Vec::len);
+        if pod.containers().any(|one| count(one) > MOST_OF_ONE) {
+            let what = format!("a container has {MOST_OF_ONE} {what} at most");
+            denial.add("spec.containers", what);
+        }
     }
     if pod.containers().filter_map(name_of).any(|name| name.len() > LONGEST_NAME) {
         let what = format!("a container's name has {LONGEST_NAME} characters at most");

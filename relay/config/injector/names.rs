@@ -6,6 +6,7 @@ pub(super) const OBJECT_NAME: &str = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$";
 pub(super) const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 pub(super) const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 pub(super) const IMAGE: &str = r"^[^\s]+$";
+pub(super) const MIRROR: &str = "^[a-z0-9.:-]+(/[a-z0-9._-]+)*$";
 const QUANTITY_UNITS: [&str; 14] =
     ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
@@ -44,6 +45,24 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
     within(text, 1, 253, |c| c.is_ascii_alphanumeric() || c == '_', "A-Z a-z 0-9 _")?;
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err("it starts with a letter or _".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a registry, with the folder in it or without.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn mirror(text: &str) -> Result<String, String> {
+    let allows = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".:-_/".contains(c);
+    within(text, 1, 255, allows, "a-z 0-9 . : - _ /")?;
+    let (registry, folder) = text.split_once('/').unwrap_or((text, "folder"));
+    if registry.contains('_')
+        || registry.is_empty()
+        || folder.contains(':')
+        || folder.split('/').any(str::is_empty)
+    {
+        return Err("a registry such as mirror.example:5000, or one with a folder such as mirror.example/cache, is wanted, without a slash at the end".to_owned());
     }
     Ok(text.to_owned())
 }

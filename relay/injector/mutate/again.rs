@@ -2,25 +2,19 @@
 //! was. What the injector made must be there as the injector would make it now; what others added
 //! stays.
 
+mod image;
+mod relay;
+
 use serde_json::Value;
 
 use super::plan::Plan;
 use super::volumes::{self, ACCESS, PREFIX};
-use super::{Denial, Pod, RELAY, eks, sidecar};
+use super::{Denial, Pod, RELAY};
 use crate::injector::pod::{cut, name_of};
 use crate::injector::wishes::{INJECTED, annotation};
 
-/// What must be in the relay's container as the injector makes it. Its probes are set again.
-const FIXED: [&str; 3] = ["args", "restartPolicy", "securityContext"];
-
 /// What others may change for good reasons: by what the node has, and by what the cluster demands.
 const OTHERS: [&str; 2] = ["resources", "imagePullPolicy"];
-
-/// Variables that lead the relay elsewhere; EKS's own are welcome.
-const LEADING_ELSEWHERE: [&str; 4] = ["CREDENTIAL_RELAY_", "VAULT_", "AWS_", "POD_"];
-
-/// What the injector never gives to it.
-const FOREIGN: [&str; 4] = ["command", "envFrom", "lifecycle", "volumeDevices"];
 
 /// Everything that a pod brings under the injector's names and that is not of the injector.
 pub(super) fn check(pod: Pod<'_>, plan: &Plan<'_>) -> Denial {
@@ -28,14 +22,15 @@ pub(super) fn check(pod: Pod<'_>, plan: &Plan<'_>) -> Denial {
     let wanted = volumes::all(plan);
     for volume in pod.list("volumes") {
         let name = name_of(volume).unwrap_or_default();
-        if name.starts_with(PREFIX) && !wanted.iter().any(|one| contains(volume, one)) {
+        let own = wanted.iter().find(|one| name_of(one) == Some(name));
+        if name.starts_with(PREFIX) && !own.is_some_and(|own| is_same_volume(volume, own)) {
             denial.add("spec.volumes", not_ours(&format!("the volume {}", cut(name))));
         }
     }
     for container in pod.containers() {
         let name = name_of(container).unwrap_or_default();
         if name == RELAY {
-            check_relay(container, plan, &mut denial);
+            relay::check(container, plan, &mut denial);
         } else {
             check_mounts(container, name, plan, &mut denial);
         }
@@ -48,6 +43,22 @@ fn not_ours(what: &str) -> String {
         "{what} is not as the injector makes it: remove the annotation {} and all that came with it; the pod gets it anew",
         annotation(INJECTED)
     )
+}
+
+/// How the API server fills in the rights of a volume's files, as a number.
+const DEFAULT_MODE: u64 = 0o644;
+
+/// Whether a volume is as the injector makes it, but for what the API server fills in.
+fn is_same_volume(there: &Value, wanted: &Value) -> bool {
+    let mut there = there.clone();
+    for (_, source) in there.as_object_mut().into_iter().flatten() {
+        if let Some(source) = source.as_object_mut()
+            && source.get("defaultMode").is_some_and(|mode| *mode == DEFAULT_MODE)
+        {
+            source.remove("defaultMode");
+        }
+    }
+    there == *wanted
 }
 
 /// No container sees another's access token.
@@ -64,43 +75,10 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
     }
 }
 
-fn check_relay(old: &Value, plan: &Plan<'_>, denial: &mut Denial) {
-    let new = sidecar::container(plan, false);
-    if !is_image(&old["image"], &new["image"]) {
-        denial.add("spec.initContainers", not_ours(&format!("image of the container {RELAY}")));
-    }
-    let differs = FIXED.into_iter().filter(|field| !contains(&old[*field], &new[*field]));
-    let foreign = FOREIGN.into_iter().filter(|field| !is_empty(&old[*field]));
-    for field in differs.chain(foreign) {
-        let what = format!("{field} of the container {RELAY}");
-        denial.add("spec.initContainers", not_ours(&what));
-    }
-    let own = items(&new, "env");
-    for variable in items(old, "env") {
-        let name = name_of(variable).unwrap_or_default();
-        let right = match own.iter().find(|one| name_of(one) == Some(name)) {
-            // More containers may have come since.
-            Some(_) if name == sidecar::TEXT => true,
-            Some(one) => contains(variable, one),
-            None if eks::VARIABLES.contains(&name) => true,
-            None => !LEADING_ELSEWHERE.iter().any(|start| name.starts_with(start)),
-        };
-        if !right {
-            let what = format!("the variable {} of the container {RELAY}", cut(name));
-            denial.add("spec.initContainers", not_ours(&what));
-        }
-    }
-}
-
-/// Whether it is the same image, be it from another registry: a webhook may put a mirror in its place.
-fn is_image(old: &Value, new: &Value) -> bool {
-    let last = |image: &Value| Some(image.as_str()?.rsplit('/').next()?.to_owned());
-    last(old).is_some() && last(old) == last(new)
-}
-
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
@@ -145,7 +123,7 @@ pub(super) fn merged(old: &[Value], wanted: &[Value], key: &str) -> Vec<Value> {
 }
 
 /// The relay's container as it shall be, with what others added to the one that is there.
-pub(super) fn carried(old: &Value, new: Value) -> Value {
+pub(super) fn carried(old: &Value, new: Value, plan: &Plan<'_>) -> Value {
     let (Value::Object(old), Value::Object(new)) = (old, new) else { return old.clone() };
     let mut container = old.clone();
     for (field, wanted) in new {
@@ -157,7 +135,7 @@ pub(super) fn carried(old: &Value, new: Value) -> Value {
             ("volumeMounts", Some(Value::Array(there)), Value::Array(wanted)) => {
                 Value::Array(merged(there, wanted, "mountPath"))
             }
-            ("image", Some(there), wanted) if is_image(there, wanted) => there.clone(),
+            ("image", Some(there), wanted) if relay::is_image(there, wanted, plan) => there.clone(),
             (field, Some(there), _) if OTHERS.contains(&field) && !is_empty(there) => there.clone(),
             (_, Some(there), wanted) if contains(there, wanted) => there.clone(),
             _ => wanted,

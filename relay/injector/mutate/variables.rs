@@ -11,8 +11,18 @@ use crate::injector::pod::name_of;
 use crate::injector::wishes::{CONFLICTS, Conflicts, annotation};
 
 /// The same by files, and the token of another endpoint.
-const LEADING_PAST_TOO: [&str; 3] =
-    ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+const LEADING_PAST_TOO: [&str; 4] = [
+    "AWS_SHARED_CREDENTIALS_FILE",
+    // What the first version of the SDK for Java reads.
+    "AWS_CREDENTIAL_PROFILES_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+];
+
+/// Whether a variable gives a program other credentials than the relay's.
+pub(super) fn leads_past(name: &str) -> bool {
+    LEADING_PAST.contains(&name) || LEADING_PAST_TOO.contains(&name)
+}
 
 /// The variables that the container shall have.
 pub(super) fn wanted(plan: &Plan<'_>, share: &Share) -> [Value; 3] {
@@ -40,7 +50,7 @@ pub(super) fn set(
     let collides = |variable: &Value| {
         let name = name_of(variable).unwrap_or_default();
         let other = wanted.iter().any(|one| name_of(one) == Some(name) && one != variable);
-        other || LEADING_PAST.contains(&name) || LEADING_PAST_TOO.contains(&name)
+        other || leads_past(name)
     };
     let (colliding, mut env): (Vec<_>, Vec<_>) = env.into_iter().partition(|one| collides(one));
     if plan.conflicts == Conflicts::Refuse {

@@ -22,6 +22,11 @@ pub struct SidecarDocument {
     #[deserr(default)]
     #[schemars(required, regex(pattern = names::IMAGE))]
     pub image: Option<String>,
+    /// Registries, with a folder or without, that other webhooks may put in the place of the image's
+    /// own, or before its whole name.
+    #[deserr(default)]
+    #[schemars(with = "Option<Vec<String>>", inner(regex(pattern = names::MIRROR)))]
+    pub image_mirrors: Option<Vec<Option<String>>>,
     /// When the image is pulled. By default as Kubernetes decides from its tag.
     #[deserr(default)]
     pub image_pull_policy: Option<PullPolicyDocument>,

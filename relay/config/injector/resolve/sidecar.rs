@@ -56,14 +56,10 @@ pub(super) fn sidecar(
     let given = given.unwrap_or(&nothing);
     let what = "the relay's image, such as registry.example/credential-relay:1.2.3";
     let image = mistakes.needed(given.image.as_deref(), at.push_key("image"), what, names::image);
+    let mirrors_at = at.push_key("image_mirrors");
+    let image_mirrors = texts(given.image_mirrors.as_ref(), mirrors_at, names::mirror, mistakes);
     let secrets_at = at.push_key("image_pull_secrets");
-    let secrets = mistakes.items(given.image_pull_secrets.as_ref(), secrets_at);
-    let secrets: Vec<String> = secrets
-        .into_iter()
-        .filter_map(|(number, text)| {
-            mistakes.read(text, secrets_at.push_index(number), names::object)
-        })
-        .collect();
+    let secrets = texts(given.image_pull_secrets.as_ref(), secrets_at, names::object, mistakes);
     let run_as = run_as(given.run_as.as_ref(), at.push_key("run_as"), mistakes);
     let (requests, limits) =
         resources(given.resources.as_ref(), at.push_key("resources"), mistakes);
@@ -78,6 +74,7 @@ pub(super) fn sidecar(
         ports(given.excluded_ports.as_ref(), at.push_key("excluded_ports"), mistakes);
     Some(Sidecar {
         image: image?,
+        image_mirrors,
         image_pull_policy: given.image_pull_policy.map(|policy| match policy {
             PullPolicyDocument::Always => "Always",
             PullPolicyDocument::IfNotPresent => "IfNotPresent",
@@ -93,6 +90,17 @@ pub(super) fn sidecar(
         mounts,
         excluded_ports,
     })
+}
+
+/// A list of names.
+fn texts(
+    given: Option<&Vec<Option<String>>>,
+    at: ValuePointerRef<'_>,
+    read: fn(&str) -> Result<String, String>,
+    mistakes: &mut Mistakes,
+) -> Vec<String> {
+    let items = mistakes.items(given, at).into_iter();
+    items.filter_map(|(number, text)| mistakes.read(text, at.push_index(number), read)).collect()
 }
 
 fn run_as(
