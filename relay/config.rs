@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::arn::RoleArn;
+use mistakes::Place;
 pub use source::Source;
 use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, Tag, UpstreamUrl};
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub leases_at_end: LeasesAtEnd,
     /// Which STS is asked where no hop says it: to identify what a profile without a chain gives.
     pub sts: Option<Sts>,
+    /// The files that are read, each with the setting that names it.
+    pub files: Vec<(Place, PathBuf)>,
     /// What is right but should be known, such as a lifetime that was clamped; logged at start
     /// and printed by `check`.
     pub warnings: Vec<String>,

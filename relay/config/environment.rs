@@ -130,7 +130,7 @@ pub const LEADING_PAST: [&str; 13] = [
 ];
 
 /// Variables that hold secrets, of which the configuration asks alone whether they are set.
-const SECRETS: [&str; 3] =
+pub(super) const SECRETS: [&str; 3] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
 /// A value of NO_PROXY with the addresses at which a relay is reached: some SDKs send calls to them

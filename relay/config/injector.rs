@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod document;
 mod names;
 mod pattern;
+mod quantity;
 mod resolve;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ use super::mistakes::Mistakes;
 pub use catalogue::{Catalogue, Composed, Inline, PodNames, Wanted, short_of};
 pub use certificates::{Certificates, SelfManaged};
 pub use pattern::Pattern;
+
+/// Where the relay's container finds the tokens of the service account, each in a file of its name.
+pub const TOKENS: &str = "/var/run/secrets/credential-relay/tokens";
 
 /// A whole configuration of the injector, checked.
 #[derive(Clone, Debug)]

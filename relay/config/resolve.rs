@@ -114,6 +114,7 @@ impl Resolver<'_> {
             profiles,
             leases_at_end,
             sts: defaults.everywhere(),
+            files: std::mem::take(&mut self.files),
             warnings: Vec::new(),
         })
     }
@@ -318,19 +319,19 @@ impl Resolver<'_> {
             let at = at.push_key(name.as_str());
             self.mistakes.add(at.push_key("credentials_file").push_key("path"), what);
         }
-        for (place, path) in std::mem::take(&mut self.files) {
-            let taken = if path == admin.socket {
+        for (place, path) in &self.files {
+            let taken = if *path == admin.socket {
                 "admin.socket's path"
-            } else if tokens.clone().any(|token| *token == path) {
+            } else if tokens.clone().any(|token| token == path) {
                 "the path of an access.token_file"
-            } else if files.clone().any(|(_, file)| *file == path) {
+            } else if files.clone().any(|(_, file)| file == path) {
                 "the path of a credentials_file"
             } else {
                 continue;
             };
             let what =
                 format!("this is {taken}, which the relay writes; what it reads needs another");
-            self.mistakes.add(place, what);
+            self.mistakes.add(place.clone(), what);
         }
     }
 

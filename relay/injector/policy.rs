@@ -1,5 +1,6 @@
-//! Whether a pod may have what it asks for: any rule that matches its namespace and service account
-//! may allow it.
+//! Whether a pod may have what it asks for: for each container one rule that matches the pod's
+//! namespace and service account must allow what the container gets, together with what weakens the
+//! pod's boundaries. What one rule withholds another, which is about other profiles, must not give.
 
 use super::denial::Denial;
 use super::pod::Pod;
@@ -43,20 +44,69 @@ pub(super) fn check(
         let what = format!("the injector's policy has no rule for {subject}");
         return Err(Denial::one("policy", what));
     }
-    let mut check = Check { rules, catalogue, subject, denial: Denial::default() };
-    check.configuration(&wishes.configuration);
-    if wishes.configuration == Configuration::Composed {
-        for (_, identity) in &wishes.containers {
-            check.identity(identity);
+    let liberties = liberties(pod, wishes.conflicts);
+    let mut check = Check { rules, catalogue, subject, liberties, denial: Denial::default() };
+    match &wishes.configuration {
+        Configuration::ConfigMap(name) => check.config_map(name),
+        Configuration::Composed => {
+            for (_, identity) in &wishes.containers {
+                check.identity(identity);
+            }
         }
     }
-    check.conflicts(wishes.conflicts);
-    check.pod(pod);
     check.denial.checked()
+}
+
+/// What a pod does that a rule may withhold beside what its containers get.
+struct Liberty {
+    place: String,
+    what: &'static str,
+    given: fn(&Rule) -> bool,
+}
+
+fn liberties(pod: Pod<'_>, conflicts: Conflicts) -> Vec<Liberty> {
+    let mut liberties = Vec::new();
+    if conflicts == Conflicts::Replace {
+        liberties.push(Liberty {
+            place: annotation(CONFLICTS),
+            what: "to replace anything",
+            given: |rule| rule.replace,
+        });
+    }
+    if pod.is("hostNetwork") {
+        liberties.push(Liberty {
+            place: "spec.hostNetwork".to_owned(),
+            what: "this: every process of the node would reach the relay's port",
+            given: |rule| rule.host_network,
+        });
+    }
+    for field in ["shareProcessNamespace", "hostPID"] {
+        if pod.is(field) {
+            liberties.push(Liberty {
+                place: format!("spec.{field}"),
+                what: "this: processes that see those of another container see its access token too",
+                given: |rule| rule.share_process_namespace,
+            });
+        }
+    }
+    liberties
 }
 
 fn is_about(rule: &Rule, subject: Subject<'_>) -> bool {
     any(&rule.namespaces, subject.namespace) && any(&rule.service_accounts, subject.service_account)
+}
+
+/// Whether a rule allows this. A role of Vault's and an ARN must be allowed by one rule: what one
+/// allows must not be combined with what another does.
+fn grants(rule: &Rule, identity: &Identity) -> bool {
+    match identity {
+        Identity::Profile(name) => any(&rule.profiles, name.as_str()),
+        Identity::Inline(Inline::Vault(role)) => any(&rule.vault_roles, role.as_str()),
+        Identity::Inline(Inline::Role(arn)) => any(&rule.role_arns, arn.as_str()),
+        Identity::Inline(Inline::VaultThenRole(role, arn)) => {
+            any(&rule.vault_roles, role.as_str()) && any(&rule.role_arns, arn.as_str())
+        }
+    }
 }
 
 fn any(patterns: &[Pattern], name: &str) -> bool {
@@ -67,6 +117,7 @@ struct Check<'a> {
     rules: Vec<&'a Rule>,
     catalogue: &'a Catalogue,
     subject: Subject<'a>,
+    liberties: Vec<Liberty>,
     denial: Denial,
 }
 
@@ -80,17 +131,47 @@ impl Check<'_> {
         self.denial.add(place, format!("the injector's policy does not allow {subject} {what}"));
     }
 
-    fn configuration(&mut self, configuration: &Configuration) {
-        let Configuration::ConfigMap(name) = configuration else { return };
+    fn config_map(&mut self, name: &str) {
         if !self.allows(|rule| any(&rule.config_maps, name)) {
             self.forbid(annotation(CONFIG), "this ConfigMap");
         }
+        self.liberties_beside(|rule| any(&rule.config_maps, name));
     }
 
     fn identity(&mut self, identity: &Identity) {
         match identity {
             Identity::Profile(name) => self.profile(name.as_str()),
             Identity::Inline(inline) => self.inline(inline),
+        }
+        self.liberties_beside(|rule| grants(rule, identity));
+    }
+
+    /// Checks that one rule of those that grant something allows all that the pod does beside it. Where
+    /// none grants it, which is told already, any rule counts.
+    fn liberties_beside(&mut self, grants: impl Fn(&Rule) -> bool) {
+        let mut granting: Vec<&Rule> =
+            self.rules.iter().copied().filter(|rule| grants(rule)).collect();
+        if granting.is_empty() {
+            granting.clone_from(&self.rules);
+        }
+        let missing = |rule: &&Rule| {
+            let given = |liberty: &&Liberty| !(liberty.given)(rule);
+            self.liberties.iter().filter(given).collect::<Vec<_>>()
+        };
+        // What the rule that allows most does not.
+        let Some(missing) = granting.iter().map(missing).min_by_key(Vec::len) else { return };
+        let told: Vec<(String, String)> = missing
+            .into_iter()
+            .map(|Liberty { place, what, given }| match self.allows(given) {
+                true => (
+                    place.clone(),
+                    format!("{what} (one rule must allow it beside what each container gets)"),
+                ),
+                false => (place.clone(), (*what).to_owned()),
+            })
+            .collect();
+        for (place, what) in told {
+            self.forbid(place, &what);
         }
     }
 
@@ -115,49 +196,21 @@ impl Check<'_> {
         }
     }
 
-    /// A role of Vault's and an ARN must be allowed by one rule: what one allows must not be
-    /// combined with what another does.
     fn inline(&mut self, inline: &Inline) {
-        let vault = |rule: &Rule, role: &str| any(&rule.vault_roles, role);
-        let arn = |rule: &Rule, arn: &str| any(&rule.role_arns, arn);
-        let (allowed, place, what) = match inline {
-            Inline::Vault(role) => {
-                (self.allows(|rule| vault(rule, role.as_str())), VAULT_ROLE, "this role of Vault's")
+        let (place, what) = match inline {
+            Inline::Vault(_) => (VAULT_ROLE, "this role of Vault's"),
+            Inline::Role(_) => (ROLE_ARN, "this role"),
+            Inline::VaultThenRole(..) => {
+                (ROLE_ARN, "this role with that role of Vault's (one rule must allow both)")
             }
-            Inline::Role(role) => {
-                (self.allows(|rule| arn(rule, role.as_str())), ROLE_ARN, "this role")
-            }
-            Inline::VaultThenRole(first, then) => (
-                self.allows(|rule| vault(rule, first.as_str()) && arn(rule, then.as_str())),
-                ROLE_ARN,
-                "this role with that role of Vault's (one rule must allow both)",
-            ),
         };
+        let identity = Identity::Inline(inline.clone());
+        let allowed = self.allows(|rule| grants(rule, &identity));
         if !allowed {
             self.forbid(annotation(place), what);
         } else if matches!(inline, Inline::Role(_)) && !self.catalogue.has_inline_source() {
             let what = "a role alone needs credentials to assume it with: set vault-role beside it, or have inline.source set in the injector's configuration";
             self.denial.add(annotation(ROLE_ARN), what);
-        }
-    }
-
-    fn conflicts(&mut self, conflicts: Conflicts) {
-        if conflicts == Conflicts::Replace && !self.allows(|rule| rule.replace) {
-            self.forbid(annotation(CONFLICTS), "to replace anything");
-        }
-    }
-
-    fn pod(&mut self, pod: Pod<'_>) {
-        if pod.is("hostNetwork") && !self.allows(|rule| rule.host_network) {
-            let what = "this: every process of the node would reach the relay's port";
-            self.forbid("spec.hostNetwork", what);
-        }
-        for field in ["shareProcessNamespace", "hostPID"] {
-            if pod.is(field) && !self.allows(|rule| rule.share_process_namespace) {
-                let what =
-                    "this: processes that see those of another container see its access token too";
-                self.forbid(format!("spec.{field}"), what);
-            }
         }
     }
 }

@@ -39,10 +39,9 @@ struct Review {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Request {
     pub(super) uid: String,
-    #[serde(default)]
+    // Without a default: what is not said to be anything else is not let through as such.
     kind: Kind,
-    #[serde(default)]
-    operation: String,
+    operation: Operation,
     #[serde(default)]
     sub_resource: Option<String>,
     #[serde(default)]
@@ -64,14 +63,21 @@ pub(super) enum Extent {
     Start,
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Deserialize, PartialEq, Eq)]
 struct Kind {
-    #[serde(default)]
     group: String,
-    #[serde(default)]
     version: String,
-    #[serde(default)]
     kind: String,
+}
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "UPPERCASE")]
+enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
 }
 
 impl Request {
@@ -101,7 +107,12 @@ impl Request {
             .map_err(|_| format!("no {KIND} of {API_VERSION}: it has another shape"))?;
         match review.request {
             Some(request) if review.api_version == API_VERSION && review.kind == KIND => {
-                Ok(Self { object: object.unwrap_or_default(), extent, ..request })
+                let request = Self { object: object.unwrap_or_default(), extent, ..request };
+                let named = extent == Extent::Start || request.object["metadata"].is_object();
+                if request.is_new_pod() && !named {
+                    return Err("a pod is made, and its object has no metadata".to_owned());
+                }
+                Ok(request)
             }
             Some(_) => Err(format!("another kind or version; {KIND} of {API_VERSION} is answered")),
             None => Err("there is no request in it".to_owned()),
@@ -114,7 +125,7 @@ impl Request {
         let Kind { group, version, kind } = &self.kind;
         let pod = (group.as_str(), version.as_str(), kind.as_str()) == ("", "v1", "Pod");
         let whole = self.sub_resource.as_deref().unwrap_or_default().is_empty();
-        pod && whole && self.operation == "CREATE"
+        pod && whole && self.operation == Operation::Create
     }
 
     /// Whether the pod has the label that asks for the relay, or may have it where there is more of the pod
@@ -262,7 +273,7 @@ mod tests {
             r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,
             r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"secret"}}"#,
             r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":7}}"#,
-            r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","namespace":{}}}"#,
+            r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a"}}"#,
             &"[".repeat(100_000),
         ] {
             let error = whole(body.as_bytes()).unwrap_err();
@@ -279,6 +290,7 @@ mod tests {
                 "request": {
                     "uid": "u", "kind": { "group": "", "version": "v1", "kind": kind },
                     "operation": operation, "subResource": sub, "more": [],
+                    "object": { "metadata": {} },
                 },
             });
             whole(body.to_string().as_bytes()).unwrap().is_new_pod()
@@ -287,5 +299,43 @@ mod tests {
         assert!(!request("Pod", "UPDATE", "ephemeralcontainers"));
         assert!(!request("Pod", "CREATE", "binding"));
         assert!(!request("Deployment", "CREATE", ""));
+    }
+
+    #[test]
+    fn a_review_that_says_too_little_is_not_let_through() {
+        let whole = json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "request": {
+                "uid": "u", "kind": { "group": "", "version": "v1", "kind": "Pod" },
+                "operation": "CREATE", "namespace": "payments", "object": { "metadata": {} },
+            },
+        });
+        let read = |review: &Value| Request::read(review.to_string().as_bytes());
+        assert!(read(&whole).is_ok_and(|request| request.is_new_pod()));
+        for (pointer, values) in [
+            ("/request/kind", vec![Value::Null, json!({}), json!("Pod"), json!([])]),
+            ("/request/kind/group", vec![Value::Null, json!(1)]),
+            ("/request/kind/version", vec![Value::Null]),
+            ("/request/kind/kind", vec![Value::Null, json!({})]),
+            (
+                "/request/operation",
+                vec![Value::Null, json!("Create"), json!(""), json!(["CREATE"])],
+            ),
+            ("/request/namespace", vec![Value::Null, json!({})]),
+            ("/request/object", vec![Value::Null, json!([]), json!("secret"), json!({})]),
+            ("/request/object/metadata", vec![Value::Null, json!([]), json!("secret")]),
+        ] {
+            let (holder, field) = pointer.rsplit_once('/').unwrap();
+            let mut review = whole.clone();
+            review.pointer_mut(holder).unwrap().as_object_mut().unwrap().remove(field);
+            let namespace = field == "namespace";
+            assert_eq!(read(&review).is_ok(), namespace, "without {pointer}");
+            for value in values {
+                let mut review = whole.clone();
+                *review.pointer_mut(pointer).unwrap() = value;
+                let error = read(&review).unwrap_err();
+                assert!(!error.contains("secret"), "{review}: {error}");
+            }
+        }
     }
 }

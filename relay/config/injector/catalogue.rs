@@ -3,6 +3,7 @@
 //! own rules, so that no pod gets one that its sidecar would refuse.
 
 mod check;
+mod files;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

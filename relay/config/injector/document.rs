@@ -54,8 +54,9 @@ pub struct InjectorDocument {
         extend("propertyNames" = { "pattern": values::PROFILE_NAME })
     )]
     pub profiles: Option<Named<ProfileDocument>>,
-    /// Who may have what: a pod may do what any rule that matches it allows. Without a rule that
-    /// matches it nothing is injected.
+    /// Who may have what: for each container of a pod one rule that matches the pod must allow what the
+    /// container gets, together with what the pod does beside it. Without a rule that matches it nothing is
+    /// injected.
     #[deserr(default)]
     #[schemars(required, with = "Vec<RuleDocument>", length(min = 1))]
     pub policy: Option<Vec<Option<RuleDocument>>>,

@@ -7,8 +7,6 @@ pub(super) const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 pub(super) const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 pub(super) const IMAGE: &str = r"^[^\s]+$";
 pub(super) const MIRROR: &str = "^[a-z0-9.:-]+(/[a-z0-9._-]+)*$";
-const QUANTITY_UNITS: [&str; 14] =
-    ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /// Reads the name of an object, such as a ConfigMap.
 ///
@@ -77,32 +75,12 @@ pub(super) fn image(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Reads a quantity, such as 5m or 16Mi.
-///
-/// # Errors
-/// What would be right.
-pub(super) fn quantity(text: &str) -> Result<String, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, rest) = text.split_at(digits);
-    let (fraction, unit) = match rest.strip_prefix('.') {
-        Some(after) => {
-            let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-            after.split_at(digits)
-        }
-        None => ("0", rest),
-    };
-    if number.is_empty() || fraction.is_empty() || !QUANTITY_UNITS.contains(&unit) {
-        return Err("a quantity looks like 5m, 0.5 or 16Mi".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_and_quantities_have_their_forms() {
+    fn names_have_their_forms() {
         assert!(object("credential-relay.tls").is_ok());
         assert!(label("vault").is_ok());
         assert!(variable("HTTPS_PROXY").is_ok());
@@ -115,12 +93,6 @@ mod tests {
             ("a b", image),
         ] {
             assert!(read(text).is_err(), "{text}");
-        }
-        for text in ["5m", "16Mi", "1", "0.5", "1.5Gi"] {
-            assert!(quantity(text).is_ok(), "{text}");
-        }
-        for text in ["", "m", "1.m", "16 Mi", "16mi", "-1", "1e3x"] {
-            assert!(quantity(text).is_err(), "{text}");
         }
     }
 }

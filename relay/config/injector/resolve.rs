@@ -63,12 +63,17 @@ pub(super) fn resolve(
     let policy = document.policy.take();
     let rules = policy.iter().flatten().flatten();
     let inline_vault = rules.flat_map(|rule| &rule.vault_roles).any(|roles| !roles.is_empty());
+    let inline = document.inline.as_ref();
+    let inline_source = inline.is_some_and(|inline| inline.source.is_some())
+        || found.touch(ROOT.push_key("inline"));
     let (catalogue, mut warnings) = catalogue::resolve(document, value, &env, inline_vault, found);
     let known = catalogue.as_ref().map(Catalogue::names);
-    let rules = rule::rules(policy.as_ref(), known.as_deref(), found);
+    let beside = rule::Beside { profiles: known.as_deref(), inline_source };
+    let rules = rule::rules(policy.as_ref(), &beside, found);
     if !mistakes.is_empty() {
         return Err(mistakes.in_order());
     }
+    warnings.extend(rule::warnings(&rules, known.as_deref().unwrap_or_default()));
     warnings.extend(certificates.as_ref().and_then(short_lived));
     let injector = || {
         Some(Injector {

@@ -165,6 +165,7 @@ impl Resolver<'_> {
             asked,
             values::absolute_path,
         );
+        self.files.extend(ca_cert.clone().map(|(path, place)| (place, path)));
         let fips = self.flag(given.fips, "AWS_USE_FIPS_ENDPOINT", asked);
         let dual_stack = self.flag(given.dual_stack, "AWS_USE_DUALSTACK_ENDPOINT", asked);
         let allow_insecure = given.allow_insecure.unwrap_or(false);
@@ -228,7 +229,7 @@ impl Resolver<'_> {
             self.check_alone(endpoint, fips, dual_stack, at.push_key(key).into());
         }
         let ca_cert = match given.ca_cert {
-            Some(text) => Some(self.read(text, at.push_key("ca_cert"), values::absolute_path)?),
+            Some(text) => Some(self.file(text, at.push_key("ca_cert"))?),
             None => defaults.ca_cert.clone(),
         };
         Some(Sts {

@@ -3,15 +3,13 @@
 use serde_json::{Value, json};
 
 use super::plan::{Plan, RUN, Source};
-use crate::config::injector::Mounted;
+use crate::config::injector::{Mounted, TOKENS};
 
 /// What the names of all of them start with.
 pub(super) const PREFIX: &str = "credential-relay-";
 
 /// Where an application finds its access token.
 pub(super) const ACCESS: &str = "/var/run/secrets/credential-relay";
-/// Where the relay finds the tokens of the service account.
-const TOKENS: &str = "/var/run/secrets/credential-relay/tokens";
 /// Where the relay finds the ConfigMap that is its whole configuration.
 const CONFIG: &str = "/etc/credential-relay/config";
 /// The configuration in that ConfigMap.

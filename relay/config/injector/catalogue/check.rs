@@ -7,6 +7,7 @@ use deserr::ValuePointerRef;
 use serde_json::{Map, Value};
 
 use super::INLINE;
+use super::files::Mounted;
 use crate::arn::Partition;
 use crate::config::Config;
 use crate::config::document::{
@@ -15,7 +16,7 @@ use crate::config::document::{
 };
 use crate::config::environment::{self, Environment, Origins};
 use crate::config::injector::document::{InjectorDocument, RelayDocument};
-use crate::config::mistakes::{Mistakes, Place, Step};
+use crate::config::mistakes::{Mistake, Mistakes, Place, Step};
 use crate::config::resolve::{self, Listening};
 
 const ROOT: ValuePointerRef<'static> = ValuePointerRef::Origin;
@@ -104,22 +105,54 @@ pub(super) fn check(
     let environment = environment(env, relay, &SOME_POD);
     let mut found = mistakes.take(is_of_sidecar).moved(to_sidecar);
     environment::check_names(&environment, true, &mut found);
+    let mounted = Mounted::of(&document, mistakes);
     let document = of_sidecar(document, &environment, inline_vault);
     let origins = Origins::default();
     let checked =
         resolve::resolve(&document, &origins, &environment, Listening::AsConfigured, found);
-    match checked {
-        Ok(config) if config.endpoint.listen.port() == 0 || config.admin.listen.port() == 0 => {
-            let what = "a port of 0 is none that a pod could be told; choose one";
-            mistakes.add(ROOT.push_key("relay"), what);
-            None
-        }
-        Ok(config) => Some(config),
+    let mut config = match checked {
+        Ok(config) => config,
         Err(found) => {
             mistakes.extend(found.moved(|place| to_injector(place, env)));
-            None
+            return None;
+        }
+    };
+    let (mut found, mut warnings) = listeners(&config);
+    mounted.check(&config.files, &mut found, &mut warnings);
+    let warnings = warnings.in_order().moved(|place| to_injector(place, env));
+    config.warnings.extend(warnings.iter().map(Mistake::to_string));
+    if found.is_empty() {
+        return Some(config);
+    }
+    mistakes.extend(found.moved(|place| to_injector(place, env)));
+    None
+}
+
+/// What is wrong with where the sidecars listen, and what should be known: it must be right in every pod.
+fn listeners(config: &Config) -> (Mistakes, Mistakes) {
+    let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
+    let (endpoint, admin) = (ROOT.push_key("endpoint"), ROOT.push_key("admin"));
+    for (listen, at) in [(config.endpoint.listen, endpoint), (config.admin.listen, admin)] {
+        if listen.port() == 0 {
+            let what = "a port of 0 is none that a pod could be told; choose one";
+            mistakes.add(at.push_key("listen"), what);
         }
     }
+    let address = config.admin.listen.ip();
+    if !address.is_unspecified() {
+        let what = format!(
+            "the kubelet asks at the pod's own address, and never reaches {address}: listen on 0.0.0.0, or on \
+             [::] where pods have IPv6 alone"
+        );
+        mistakes.add(admin.push_key("listen"), what);
+    }
+    let address = config.endpoint.listen.ip();
+    if address.is_ipv6() && !address.is_unspecified() {
+        let what =
+            "some SDKs ask at no IPv6 address, that for Swift among them; 127.0.0.1 serves ::1 too";
+        warnings.add(endpoint.push_key("listen"), what);
+    }
+    (mistakes, warnings)
 }
 
 /// The document of a sidecar that has every profile.

@@ -8,10 +8,12 @@ use deserr::ValuePointerRef;
 
 use super::ROOT;
 use crate::config::document::Named;
+use crate::config::environment;
 use crate::config::injector::document::{
     MountDocument, ProjectedTokenDocument, PullPolicyDocument, ResourcesDocument, RunAsDocument,
     SidecarDocument,
 };
+use crate::config::injector::quantity::{Quantity, check_resource};
 use crate::config::injector::{Mount, Mounted, ProjectedToken, RunAs, Sidecar, names};
 use crate::config::mistakes::{Mistakes, shape};
 use crate::config::values;
@@ -26,9 +28,13 @@ pub(in crate::config::injector) const TOKEN_EXPIRATION: &str = "1h";
 const TOKEN_EXPIRATIONS: (Duration, Duration) =
     (Duration::from_secs(600), Duration::from_secs(24 * 3600));
 
-/// Where the injector mounts what is its own.
-const OWN_FOLDERS: [&str; 3] =
-    ["/run/credential-relay", "/var/run/secrets", "/etc/credential-relay/config"];
+/// Where the injector mounts what is its own, and where the image has the program.
+const OWN_FOLDERS: [&str; 4] = [
+    "/run/credential-relay",
+    "/var/run/secrets",
+    "/etc/credential-relay/config",
+    "/credential-relay",
+];
 
 /// What the injector sets itself.
 const OWN_VARIABLES: [&str; 6] = [
@@ -39,6 +45,9 @@ const OWN_VARIABLES: [&str; 6] = [
     "CREDENTIAL_RELAY_CONFIG",
     "CREDENTIAL_RELAY_CONFIG_TEXT",
 ];
+
+/// What the relay reads beside `environment::SECRETS`, and is as secret.
+const MORE_SECRETS: [&str; 2] = ["AWS_SESSION_TOKEN", "VAULT_TOKEN"];
 
 /// What an idle relay with a few profiles takes, and room for a start and for its probes
 /// (docs/performance.md); a quota that wants limits finds them.
@@ -139,17 +148,33 @@ fn resources(
         list.into_iter().map(|(name, quantity)| (name.to_owned(), quantity.to_owned())).collect()
     };
     let Some(given) = given else { return (default(REQUESTS), default(LIMITS)) };
-    let mut read = |list: &Option<Named<String>>, key| {
+    let mut read = |list: &Option<Named<String>>, key| -> BTreeMap<String, Quantity> {
         let at = at.push_key(key);
         let list = list.iter().flat_map(|named| &named.0);
         list.filter_map(|(name, quantity)| {
             let at = at.push_key(name);
-            let quantity = mistakes.read(quantity, at, names::quantity)?;
+            if let Err(what) = check_resource(name) {
+                mistakes.add(at, what);
+                return None;
+            }
+            let quantity = mistakes.read(quantity, at, |text| Quantity::of(name, text))?;
             Some((name.clone(), quantity))
         })
         .collect()
     };
-    (read(&given.requests, "requests"), read(&given.limits, "limits"))
+    let requests = read(&given.requests, "requests");
+    let limits = read(&given.limits, "limits");
+    for (name, request) in &requests {
+        if limits.get(name).is_some_and(|limit| request.exceeds(limit)) {
+            let what =
+                "more than its limit; Kubernetes refuses a pod that asks for more than it may take";
+            mistakes.add(at.push_key("requests").push_key(name), what);
+        }
+    }
+    let texts = |list: BTreeMap<String, Quantity>| {
+        list.into_iter().map(|(name, quantity)| (name, quantity.into_text())).collect()
+    };
+    (texts(requests), texts(limits))
 }
 
 fn tokens(
@@ -200,6 +225,11 @@ pub(super) fn env(
         if OWN_VARIABLES.contains(&name.as_str()) {
             mistakes.add(at, "the injector sets this variable itself; remove it");
         }
+        if environment::SECRETS.contains(&name.as_str()) || MORE_SECRETS.contains(&name.as_str()) {
+            let what = "whoever may read a pod reads its variables, so no secret stands here: write a source that \
+                        needs none, or mount a Secret with sidecar.mounts and name its file";
+            mistakes.add(at, what);
+        }
         if let Some(name) = mistakes.read(name, at, names::variable) {
             env.insert(name, value.clone());
         }
@@ -242,6 +272,9 @@ fn mounts(
 
 fn folder(text: &str) -> Result<PathBuf, String> {
     let path = values::absolute_path(text)?;
+    if text.contains(':') {
+        return Err("Kubernetes mounts nothing at a path with a colon".to_owned());
+    }
     let own = OWN_FOLDERS.map(std::path::Path::new);
     let own = own.iter().any(|own| path.starts_with(own) || own.starts_with(&path));
     if own || path.components().any(|part| part == std::path::Component::ParentDir) {
