@@ -225,3 +225,10 @@ pub(crate) fn print(text: &str) -> Result<(), Failed> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+/// Prints a JSON schema, indented.
+fn print_schema(text: &str) -> Result<(), Failed> {
+    let schema: serde_json::Value = serde_json::from_str(text).map_err(Failed::command)?;
+    let indented = serde_json::to_string_pretty(&schema).map_err(Failed::command)?;
+    print(&format!("{indented}\n"))
+}

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 use credential_relay::config::Config;
 use credential_relay::config::environment::{self, Environment};
-use credential_relay::config::load::{load, parse, schema};
+use credential_relay::config::load::{SCHEMA, load, parse, schema_of_types};
 use credential_relay::config::mistakes::Mistakes;
 
-use documents::{examples, rows, settings};
+use documents::{examples, rows, schema_is_of_types, settings};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -91,7 +91,7 @@ fn the_reference_lists_every_setting_and_no_other() {
         .into_iter()
         .filter(|name| !name.starts_with(|c: char| c.is_ascii_uppercase() || c == '{'))
         .collect();
-    assert_eq!(rows, settings(&schema(), &DESCRIBED_ELSEWHERE));
+    assert_eq!(rows, settings(&schema_of_types(), &DESCRIBED_ELSEWHERE));
 }
 
 #[test]
@@ -134,8 +134,17 @@ fn every_example_is_accepted() {
 }
 
 #[test]
+fn the_schema_is_kept_as_the_types_have_it() {
+    schema_is_of_types(
+        &project().join("relay/config/relay.schema.json"),
+        SCHEMA,
+        &schema_of_types(),
+    );
+}
+
+#[test]
 fn the_schema_is_closed_and_described_everywhere() {
-    let schema = schema();
+    let schema = schema_of_types();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let definitions = schema["$defs"].as_object().unwrap();
     let root = ("root".to_owned(), schema.clone());
@@ -151,7 +160,7 @@ fn the_schema_is_closed_and_described_everywhere() {
 
 #[test]
 fn the_schema_requires_only_what_has_no_default() {
-    let schema = schema();
+    let schema = schema_of_types();
     let mut required = Vec::new();
     let definitions = schema["$defs"].as_object().unwrap();
     for object in definitions.values().chain([&schema]) {

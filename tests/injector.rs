@@ -16,7 +16,7 @@ use std::time::Duration;
 use credential_relay::app::injector;
 use credential_relay::clock::{Clock, Timestamp};
 use credential_relay::config::environment::Environment;
-use credential_relay::config::injector::{Certificates, Injector, parse, schema};
+use credential_relay::config::injector::{Certificates, Injector, SCHEMA, parse, schema_of_types};
 use credential_relay::injector::admin::Admin;
 use credential_relay::injector::certificates::Status;
 use credential_relay::injector::{ANNOTATIONS, Metrics};
@@ -31,7 +31,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 
-use documents::{examples, rows, settings};
+use documents::{examples, rows, schema_is_of_types, settings};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -80,7 +80,7 @@ fn reference() -> String {
 
 #[test]
 fn the_reference_lists_every_setting_and_every_annotation() {
-    let mut wanted = settings(&schema(), &DESCRIBED_ELSEWHERE);
+    let mut wanted = settings(&schema_of_types(), &DESCRIBED_ELSEWHERE);
     wanted.extend(ANNOTATIONS.map(str::to_owned));
     assert_eq!(rows(&reference()), wanted);
 }
@@ -97,8 +97,17 @@ fn every_example_is_accepted() {
 }
 
 #[test]
+fn the_schema_is_kept_as_the_types_have_it() {
+    schema_is_of_types(
+        &project().join("relay/config/injector/injector.schema.json"),
+        SCHEMA,
+        &schema_of_types(),
+    );
+}
+
+#[test]
 fn the_schema_is_closed_and_described_everywhere() {
-    let schema = schema();
+    let schema = schema_of_types();
     let definitions = schema["$defs"].as_object().unwrap();
     let root = ("root".to_owned(), schema.clone());
     let all = definitions.iter().chain([(&root.0, &root.1)]);

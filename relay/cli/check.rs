@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
-use super::{ConfigArgs, Failed, print};
+use super::{ConfigArgs, Failed, print, print_schema};
 use crate::app::assemble::{AssembleError, NEW_KEYS, Workshop, fetch_once, origin};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
@@ -35,9 +35,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         if self.schema {
-            let text = serde_json::to_string_pretty(&load::schema()).map_err(Failed::command)?;
-            print(&format!("{text}\n"))?;
-            return Ok(());
+            return print_schema(load::SCHEMA);
         }
         let config = self.config.load(environment)?;
         for (name, profile) in &config.profiles {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::serve::Ends;
-use super::{Failed, print};
+use super::{Failed, print, print_schema};
 use crate::app::injector;
 use crate::clock::Clock;
 use crate::config;
@@ -33,8 +33,7 @@ pub(super) struct Inject {
 impl Inject {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         let Some(file) = self.config else {
-            let schema = serde_json::to_string_pretty(&config::injector::schema());
-            return print(&format!("{}\n", schema.map_err(Failed::command)?));
+            return print_schema(config::injector::SCHEMA);
         };
         let ends = Ends::listen()?;
         let settings = config::injector::load(&file).map_err(Failed::Configuration)?;

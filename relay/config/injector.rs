@@ -157,7 +157,11 @@ pub fn parse(text: &str) -> Result<Injector, Mistakes> {
     resolve::resolve(document, &value, mistakes)
 }
 
-/// The JSON schema of the file, draft 2020-12.
-pub fn schema() -> serde_json::Value {
+/// The JSON schema of the file, draft 2020-12: what [`schema_of_types`] makes, kept as text as the
+/// relay's is ([`load::SCHEMA`]).
+pub const SCHEMA: &str = include_str!("injector/injector.schema.json");
+
+/// The JSON schema as the file's types have it.
+pub fn schema_of_types() -> serde_json::Value {
     schemars::schema_for!(document::InjectorDocument).to_value()
 }

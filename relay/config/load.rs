@@ -92,8 +92,13 @@ fn of_text(
     resolve::resolve(&document, &Origins::default(), environment, listening, mistakes)
 }
 
-/// The JSON schema of the file, draft 2020-12.
-pub fn schema() -> serde_json::Value {
+/// The JSON schema of the file, draft 2020-12: what [`schema_of_types`] makes, kept as text because
+/// the binary is then smaller by all the code that makes it. `tests/configuration.rs` holds the two
+/// equal.
+pub const SCHEMA: &str = include_str!("relay.schema.json");
+
+/// The JSON schema as the file's types have it.
+pub fn schema_of_types() -> serde_json::Value {
     schemars::schema_for!(Document).to_value()
 }
 

@@ -1,6 +1,27 @@
 //! What the tests of the reference pages share: the settings that a schema has, and what a page says.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+/// That the schema which the binary prints, in that file, is the one that the types have. With
+/// UPDATE_GOLDEN set it is written anew. Each value has a line, for differences that can be read,
+/// and no indentation, which would be half of it.
+pub(crate) fn schema_is_of_types(file: &Path, printed: &str, of_types: &serde_json::Value) {
+    let mut text = Vec::new();
+    let lines = PrettyFormatter::with_indent(b"");
+    of_types.serialize(&mut Serializer::with_formatter(&mut text, lines)).unwrap();
+    text.push(b'\n');
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(file, &text).unwrap();
+        return;
+    }
+    let equal = printed.as_bytes() == text;
+    assert!(equal, "{} is not what the types say: set UPDATE_GOLDEN", file.display());
+}
 
 /// Every leaf of the schema, written as the reference writes it: `profiles.<name>.chain[].tags`.
 /// Those `elsewhere` are written as another setting is, and so described there alone.
