@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::denial::Denial;
 use super::document::{self, End};
 use super::mutate::Outcome;
-use super::patch::Operation;
+use super::patch;
 use super::pod::{LABEL, Pod};
 use crate::listener::body::Received;
 
@@ -132,7 +132,7 @@ impl Request {
     /// than was looked at: what says who a pod is comes before what it does.
     pub(super) fn may_ask(&self) -> bool {
         let unknown = self.extent == Extent::Start && self.object.get("spec").is_none();
-        unknown || Pod(&self.object).asks()
+        unknown || !matches!(Pod(&self.object).asks(), Ok(false))
     }
 
     /// Refuses a pod that was not looked at whole.
@@ -180,7 +180,7 @@ impl Request {
 ///
 /// # Errors
 /// Where it is too large.
-pub(super) fn check_patch(operations: &[Operation]) -> Result<(), Denial> {
+pub(super) fn check_patch(operations: &[patch::Operation]) -> Result<(), Denial> {
     match serde_json::to_vec(operations) {
         Ok(patch) if patch.len() <= LARGEST_PATCH => Ok(()),
         _ => Err(Denial::one(
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_patch_that_is_too_large_is_refused() {
-        let value = |bytes: usize| Operation::Add {
+        let value = |bytes: usize| patch::Operation::Add {
             path: "/spec".to_owned(),
             value: "x".repeat(bytes).into(),
         };
@@ -303,15 +303,15 @@ mod tests {
 
     #[test]
     fn a_review_that_says_too_little_is_not_let_through() {
-        let whole = json!({
+        let complete = json!({
             "apiVersion": API_VERSION, "kind": KIND,
             "request": {
                 "uid": "u", "kind": { "group": "", "version": "v1", "kind": "Pod" },
                 "operation": "CREATE", "namespace": "payments", "object": { "metadata": {} },
             },
         });
-        let read = |review: &Value| Request::read(review.to_string().as_bytes());
-        assert!(read(&whole).is_ok_and(|request| request.is_new_pod()));
+        let read = |review: &Value| whole(review.to_string().as_bytes());
+        assert!(read(&complete).is_ok_and(|request| request.is_new_pod()));
         for (pointer, values) in [
             ("/request/kind", vec![Value::Null, json!({}), json!("Pod"), json!([])]),
             ("/request/kind/group", vec![Value::Null, json!(1)]),
@@ -326,12 +326,12 @@ mod tests {
             ("/request/object/metadata", vec![Value::Null, json!([]), json!("secret")]),
         ] {
             let (holder, field) = pointer.rsplit_once('/').unwrap();
-            let mut review = whole.clone();
+            let mut review = complete.clone();
             review.pointer_mut(holder).unwrap().as_object_mut().unwrap().remove(field);
             let namespace = field == "namespace";
             assert_eq!(read(&review).is_ok(), namespace, "without {pointer}");
             for value in values {
-                let mut review = whole.clone();
+                let mut review = complete.clone();
                 *review.pointer_mut(pointer).unwrap() = value;
                 let error = read(&review).unwrap_err();
                 assert!(!error.contains("secret"), "{review}: {error}");
