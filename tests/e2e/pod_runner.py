@@ -106,7 +106,7 @@ class PodRun:
         return self._deleted is not None or all(running.over for running in self.containers)
 
     def _note_end(self, running):
-        code = running.runs[-1].ended() if running.runs and not running.over else None
+        code = running.runs[-1].ended() if running.runs else None
         if code is None or self._has_seen(running):
             return
         self.events.append(("ended", running.spec.name, code))
@@ -172,6 +172,8 @@ class PodRun:
                 if running in self.init:
                     return
             else:
+                # It may have ended since this turn began.
+                self._note_end(running)
                 running.over = True
             if running is self.containers[-1] and any(each.alive for each in self.containers):
                 return
