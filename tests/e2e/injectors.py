@@ -54,28 +54,22 @@ exec "$@"
 """
 
 
-class Replica:
-    """One injector."""
+class Process:
+    """An injector as the process of its pod: with its service account's folder, and the API server's address in its variables."""
 
-    def __init__(self, binary, folder, cluster, lifetime):
-        folder.mkdir()
-        parts = urlsplit(cluster.kube.address)
-        config = folder / "injector.yaml"
-        config.write_text(json.dumps(configuration(lifetime)))
-        self._log = folder / "injector.log"
-        given = environment(
-            folder,
-            CREDENTIAL_RELAY_LOG="trace",
-            CREDENTIAL_RELAY_LOG_FORMAT="json",
-            KUBERNETES_SERVICE_HOST=parts.hostname,
-            KUBERNETES_SERVICE_PORT=str(parts.port),
-            POD_NAME=folder.name,
-        )
+    def __init__(self, binary, folder, kube, account, arguments, **variables):
+        parts = urlsplit(kube.address)
+        cluster = {"KUBERNETES_SERVICE_HOST": parts.hostname, "KUBERNETES_SERVICE_PORT": str(parts.port)}
         rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
-        command = ["unshare", "--mount", *rootless, "sh", "-euc", AS_A_POD, "sh", cluster.account]
+        command = ["unshare", "--mount", *rootless, "sh", "-euc", AS_A_POD, "sh", account]
+        self._log = folder / "injector.log"
         with open(self._log, "w") as log:
             self._process = spawn(
-                [*command, binary, "inject", "--config", config], given, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, binary, *arguments],
+                environment(folder, **variables, **cluster),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         listening = wait_for(self._listening, lambda: f"the injector listens\n{self.log()[-4000:]}")
         self.port, self.admin = urlsplit(listening["webhook"]).port, listening["admin"]
@@ -98,6 +92,37 @@ class Replica:
         except OSError:
             return False
 
+    def stop(self):
+        """Gives whether it ended by itself, once it was asked to."""
+
+        self._process.terminate()
+        try:
+            self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        return True
+
+
+class Replica(Process):
+    """One injector of several."""
+
+    def __init__(self, binary, folder, cluster, lifetime):
+        folder.mkdir()
+        config = folder / "injector.yaml"
+        config.write_text(json.dumps(configuration(lifetime)))
+        super().__init__(
+            binary,
+            folder,
+            cluster.kube,
+            cluster.account,
+            ["inject", "--config", config],
+            CREDENTIAL_RELAY_LOG="trace",
+            CREDENTIAL_RELAY_LOG_FORMAT="json",
+            POD_NAME=folder.name,
+        )
+
     def shown(self, bundle=None):
         """The certificate that it shows, as DER; it must be trusted by `bundle`, PEM, where one is given."""
 
@@ -107,14 +132,6 @@ class Replica:
         with socket.create_connection(("127.0.0.1", self.port), 10) as plain:
             with context.wrap_socket(plain, server_hostname=NAME) as secure:
                 return secure.getpeercert(binary_form=True)
-
-    def stop(self):
-        self._process.terminate()
-        try:
-            self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def configuration(lifetime):

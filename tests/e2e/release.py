@@ -1,13 +1,10 @@
 """The chart's release in a cluster of the tests, with the injector's program in the place of its pods."""
 
 import json
-import os
-import subprocess
-from urllib.parse import urlsplit
 
-from harness import EXIT_SECONDS, environment, http_get, spawn, wait_for
+from harness import http_get, wait_for
 from helm import Helm, configuration, one
-from injectors import AS_A_POD
+from injectors import Process
 from kube_server import Refused
 
 
@@ -46,45 +43,20 @@ class Release:
         [container] = one(self.objects, "Deployment")["spec"]["template"]["spec"]["containers"]
         arguments = [config if argument.endswith("/injector.yaml") else argument for argument in container["args"]]
         variables = {entry["name"]: entry.get("value", "injector") for entry in container["env"]}
-        address = urlsplit(self.cluster.address)
-        variables |= {"KUBERNETES_SERVICE_HOST": address.hostname, "KUBERNETES_SERVICE_PORT": str(address.port)}
-        rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
-        command = ["unshare", "--mount", *rootless, "sh", "-euc", AS_A_POD, "sh", account]
-        self._log = self._folder / "injector.log"
-        with open(self._log, "w") as log:
-            self._process = spawn(
-                [*command, self._injector, *arguments],
-                environment(self._folder, **variables),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        listening = wait_for(self._listening, lambda: f"the injector listens\n{self.log()}")
-        self._port, self._admin = int(listening["webhook"].rpartition(":")[2]), listening["admin"]
-        wait_for(self._ready, lambda: f"the injector is ready\n{self.log()}")
-
-    def _listening(self):
-        assert self._process.poll() is None, self.log()
-        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
-        return next((line for line in lines if line.get("message") == "listening"), None)
-
-    def _ready(self):
-        try:
-            return http_get(f"{self._admin}/readyz")[0] == 200
-        except OSError:
-            return False
+        self._process = Process(self._injector, self._folder, self.cluster, account, arguments, **variables)
+        wait_for(self._process.is_ready, lambda: f"the injector is ready\n{self.log()}")
 
     def log(self):
-        return self._log.read_text(errors="replace")[-4000:]
+        return self._process.log()[-4000:]
 
     def metrics(self):
-        return http_get(f"{self._admin}/metrics")[2]
+        return http_get(f"{self._process.admin}/metrics")[2]
 
     def lead_here(self):
         """Lets the API server call the port that the kernel gave the injector; an upgrade sets it back."""
 
         webhook = one(self.objects, "MutatingWebhookConfiguration")
-        called = {"name": webhook["webhooks"][0]["name"], "clientConfig": {"service": {"port": self._port}}}
+        called = {"name": webhook["webhooks"][0]["name"], "clientConfig": {"service": {"port": self._process.port}}}
         self.cluster.patch(webhook, {"webhooks": [called]}, kind="application/strategic-merge-patch+json")
 
     def injected(self, pod, dry_run=True):
@@ -102,8 +74,7 @@ class Release:
     def scaled_to_nothing(self):
         """Ends the injector; started_again() makes another."""
 
-        self._process.terminate()
-        self._process.wait(EXIT_SECONDS)
+        assert self._process.stop(), f"the injector does not end\n{self.log()}"
 
     def started_again(self):
         self._start()
