@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::values::ProfileName;
 use crate::failure::Failure;
+use crate::listener::reply::{JSON, OPEN_METRICS, TEXT, reply};
 use crate::listener::{self, BindError, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
@@ -170,10 +171,6 @@ impl tower::Service<Request<Incoming>> for Service {
     }
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 impl State {
     fn answer_network(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let answer: fn(&Self) -> Response<Full<Bytes>> = match path {
@@ -241,15 +238,7 @@ fn not_found(what_is: &str) -> Response<Full<Bytes>> {
 
 fn wrong_method(right: &'static str) -> Response<Full<Bytes>> {
     let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("use {right}\n"));
-    response.headers_mut().insert(hyper::header::ALLOW, HeaderValue::from_static(right));
-    response
-}
-
-fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(right));
     response
 }
 

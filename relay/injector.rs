@@ -32,13 +32,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::config::injector::Injector;
 use crate::listener::body::{self, Bounds, Received};
+use crate::listener::reply::{JSON, TEXT, reply};
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
 pub use mutate::{Outcome, mutate};
@@ -53,9 +53,6 @@ pub const PATH: &str = "/mutate";
 /// is too large for the injector, and not that it was hung up on. It sends a question in milliseconds.
 const BODY: Bounds =
     Bounds { kept: review::MOST_BYTES, read: 4 * 1024 * 1024, within: Duration::from_secs(5) };
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
 
 /// Answers the API server. It must be served over TLS, which is not its own affair.
 #[derive(Clone, Debug)]
@@ -165,12 +162,4 @@ impl tower::Service<Request<Incoming>> for Webhook {
         let webhook = self.clone();
         Box::pin(async move { Ok(webhook.answer(request).await) })
     }
-}
-
-fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -9,6 +9,7 @@
 
 pub mod body;
 mod connections;
+pub mod reply;
 pub mod tls;
 
 use std::fmt;

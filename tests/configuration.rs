@@ -15,7 +15,7 @@ use credential_relay::config::environment::{self, Environment};
 use credential_relay::config::load::{SCHEMA, load, parse, schema_of_types};
 use credential_relay::config::mistakes::Mistakes;
 
-use documents::{examples, rows, schema_is_of_types, settings};
+use documents::{examples, reports_are_golden, rows, schema_is_of_types, settings};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,26 +26,10 @@ fn project() -> &'static Path {
 #[test]
 fn every_bad_configuration_is_reported_as_expected() {
     let folder = project().join("tests/config_cases");
-    let mut cases = BTreeSet::new();
-    for entry in fs::read_dir(&folder).unwrap() {
-        cases.insert(entry.unwrap().path().with_extension(""));
-    }
-    assert!(cases.len() >= 25, "{} cases", cases.len());
-    let mut wrong = Vec::new();
-    for case in cases {
-        let report = match read_case(&case) {
-            Ok(_) => "accepted\n".to_owned(),
-            Err(mistakes) => format!("{mistakes}\n"),
-        };
-        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
-        let golden = case.with_extension("txt");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&golden, &report).unwrap();
-        } else if fs::read_to_string(&golden).unwrap_or_default() != report {
-            wrong.push(format!("{}:\n{report}", golden.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    reports_are_golden(&folder, 25, |case| match read_case(case) {
+        Ok(_) => "accepted\n".to_owned(),
+        Err(mistakes) => format!("{mistakes}\n"),
+    });
 }
 
 fn read_case(case: &Path) -> Result<Config, Mistakes> {

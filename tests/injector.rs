@@ -6,7 +6,6 @@
 #[path = "documents/mod.rs"]
 mod documents;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 
-use documents::{examples, rows, schema_is_of_types, settings};
+use documents::{examples, reports_are_golden, rows, schema_is_of_types, settings};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,26 +41,12 @@ fn project() -> &'static Path {
 #[test]
 fn every_bad_configuration_is_reported_as_expected() {
     let folder = project().join("tests/injector_config_cases");
-    let mut cases = BTreeSet::new();
-    for entry in fs::read_dir(&folder).unwrap() {
-        cases.insert(entry.unwrap().path().with_extension(""));
-    }
-    assert!(cases.len() >= 8, "{} cases", cases.len());
-    let mut wrong = Vec::new();
-    for case in cases {
-        let report = match parse(&fs::read_to_string(case.with_extension("yaml")).unwrap()) {
+    reports_are_golden(&folder, 8, |case| {
+        match parse(&fs::read_to_string(case.with_extension("yaml")).unwrap()) {
             Ok(injector) => format!("accepted\n{}\n", injector.warnings.join("\n")),
             Err(mistakes) => format!("{mistakes}\n"),
-        };
-        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
-        let golden = case.with_extension("txt");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&golden, &report).unwrap();
-        } else if fs::read_to_string(&golden).unwrap_or_default() != report {
-            wrong.push(format!("{}:\n{report}", golden.display()));
         }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }
 
 /// Written as in the relay's own file, and so described there alone.

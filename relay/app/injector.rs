@@ -96,11 +96,6 @@ impl App {
         self.addresses
     }
 
-    /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Runs until `stop` is ready, then goes on answering for `drain`, while the API server learns that
     /// this replica is gone. Once `hurry` is ready it ends at once.
     pub async fn run(

@@ -5,7 +5,7 @@
 //! the environment that a sidecar has.
 
 mod catalogue;
-pub mod certificates;
+mod certificates;
 pub mod document;
 mod names;
 mod pattern;

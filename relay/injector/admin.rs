@@ -11,13 +11,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
+use super::Metrics;
 use super::certificates::Status;
-use super::{Metrics, TEXT, reply};
+use crate::listener::reply::{OPEN_METRICS, TEXT, reply};
 
 const NO_CERTIFICATE: &str =
     "not ready: there is no certificate yet that the API servers trust; the log says why\n";
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Probes and metrics.
 #[derive(Clone, Debug)]

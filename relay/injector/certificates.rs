@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::environment::Environment;
-use crate::config::injector::certificates::Certificates as Settings;
+use crate::config::injector::Certificates as Settings;
 use crate::kubernetes::{ConfigError, Kubernetes, SERVICE_ACCOUNT};
 use crate::listener::tls::Current;
 use crate::transport::Transports;

@@ -7,6 +7,29 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
+/// That what is reported of each case of the folder, which is told by its path without an ending, is as
+/// its file `<name>.txt` says. With UPDATE_GOLDEN set the reports are written anew. There are `least`
+/// cases at least, and no report tells a key.
+pub(crate) fn reports_are_golden(folder: &Path, least: usize, report: impl Fn(&Path) -> String) {
+    let mut cases = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        cases.insert(entry.unwrap().path().with_extension(""));
+    }
+    assert!(cases.len() >= least, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let report = report(&case);
+        assert!(!report.contains("EXAMPLEKEY"), "{}: {report}", case.display());
+        let golden = case.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &report).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != report {
+            wrong.push(format!("{}:\n{report}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// That the schema which the binary prints, in that file, is the one that the types have. With
 /// UPDATE_GOLDEN set it is written anew. Each value has a line, for differences that can be read,
 /// and no indentation, which would be half of it.

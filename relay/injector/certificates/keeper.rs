@@ -11,7 +11,7 @@ use super::lead::Candidate;
 use super::material::{Material, Serving, Wanted};
 use super::objects::{NewSecret, SecretObject, SecretPatch, TYPE, Webhooks};
 use crate::clock::{Clock, Moment, Timestamp};
-use crate::config::injector::certificates::SelfManaged;
+use crate::config::injector::SelfManaged;
 use crate::kubernetes::{Error, Kubernetes, Object, Patch};
 use crate::listener::tls::Current;
 use crate::schedule::Draw;
