@@ -22,7 +22,9 @@ use std::time::Duration;
 use crate::arn::RoleArn;
 use mistakes::Place;
 pub use source::Source;
-use values::{PolicyArn, PolicyDocument, ProfileName, Region, SessionName, Tag, UpstreamUrl};
+use values::{
+    PolicyArn, PolicyDocument, ProfileName, Region, SessionName, Tag, TokenDigest, UpstreamUrl,
+};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,6 +245,8 @@ pub struct Access {
     pub token_file: PathBuf,
     /// More such files, each with a token of its own.
     pub more_token_files: Vec<PathBuf>,
+    /// What further tokens are known by.
+    pub token_digests: Vec<TokenDigest>,
 }
 
 impl Access {

@@ -38,7 +38,7 @@ use answer::{Decision, Refusal};
 use directory::Requests;
 use guard::Hosts;
 
-pub use directory::{Directory, Profile};
+pub use directory::{Directory, Keyring, Profile};
 
 /// How long a request is held while nothing valid is there and that may heal: less than the 1 s
 /// after which Java, C++ and PHP stop reading (endpoint-contract section 5).

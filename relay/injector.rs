@@ -36,12 +36,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::access::AccessToken;
 use crate::config::injector::Injector;
 use crate::listener::body::{self, Bounds, Received};
 use crate::listener::reply::{JSON, TEXT, reply};
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
-pub use mutate::{Outcome, mutate};
+pub use mutate::{Mint, Outcome, mutate};
 pub use patch::Operation;
 pub use pod::LABEL;
 pub use wishes::{ANNOTATIONS, PREFIX};
@@ -100,7 +101,8 @@ impl Webhook {
             return Ok(Outcome::NotAsked);
         }
         request.check_extent()?;
-        let outcome = mutate(&request.object, &request.namespace, &self.settings)?;
+        let outcome =
+            mutate(&request.object, &request.namespace, &self.settings, &AccessToken::generate)?;
         if let Outcome::Injected(operations) = &outcome {
             review::check_patch(operations)?;
         }

@@ -13,6 +13,7 @@
 //! causes an upstream call. `ARCHITECTURE.md` has the whole picture, and `tests/layering.rs`
 //! says which module may import which.
 
+pub mod access;
 pub mod arn;
 pub mod clock;
 pub mod config;

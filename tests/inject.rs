@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use credential_relay::access::{AccessToken, NoRandomness};
 use credential_relay::config::environment::Environment;
 use credential_relay::config::injector::{self, Injector};
 use credential_relay::config::load;
@@ -63,10 +65,25 @@ fn apply(mut document: Value, patch: &Value) -> Value {
     document
 }
 
+/// Tokens that are the same in every run, each another.
+struct Mint(Cell<usize>);
+
+impl Mint {
+    fn token(&self) -> Result<AccessToken, NoRandomness> {
+        self.0.set(self.0.get() + 1);
+        Ok(format!("inline-token-of-a-test-{}", self.0.get()).parse().unwrap())
+    }
+}
+
+/// For pods that need no token, or have theirs.
+fn none() -> Result<AccessToken, NoRandomness> {
+    Err(NoRandomness)
+}
+
 /// The pod after it was looked at, or why it was refused.
-fn admitted(pod: Value, settings: &Injector) -> Result<Value, String> {
+fn admitted(pod: Value, settings: &Injector, mint: &Mint) -> Result<Value, String> {
     let namespace = pod.pointer("/metadata/namespace").unwrap().as_str().unwrap();
-    match mutate(&pod, namespace, settings) {
+    match mutate(&pod, namespace, settings, &|| mint.token()) {
         Ok(Outcome::Injected(operations)) => {
             Ok(apply(pod, &serde_json::to_value(operations).unwrap()))
         }
@@ -79,9 +96,10 @@ fn admitted(pod: Value, settings: &Injector) -> Result<Value, String> {
 fn case(name: &str) -> Result<Value, String> {
     let settings = settings(name);
     let pod = yaml(&read(&format!("{name}.pod.yaml")).unwrap());
-    let pod = admitted(pod, &settings)?;
+    let mint = Mint(Cell::new(0));
+    let pod = admitted(pod, &settings, &mint)?;
     let Some(others) = read(&format!("{name}.then.yaml")) else { return Ok(pod) };
-    admitted(apply(pod, &yaml(&others)), &settings)
+    admitted(apply(pod, &yaml(&others)), &settings, &mint)
 }
 
 fn cases() -> BTreeSet<String> {
@@ -121,7 +139,7 @@ fn to_inject_twice_is_to_inject_once() {
     for name in cases() {
         let Ok(pod) = case(&name) else { continue };
         let namespace = pod.pointer("/metadata/namespace").unwrap().as_str().unwrap();
-        let again = mutate(&pod, namespace, &settings(&name));
+        let again = mutate(&pod, namespace, &settings(&name), &none);
         assert!(matches!(again, Ok(Outcome::Unchanged | Outcome::NotAsked)), "{name}: {again:#?}");
     }
 }
@@ -143,7 +161,7 @@ fn expanded(text: &str) -> String {
 /// the profile that the container's URL names.
 #[test]
 fn each_container_reaches_its_own_profile_and_no_other() {
-    let mut seen = 0;
+    let (mut seen, mut inlined) = (0, 0);
     for name in cases() {
         let Ok(pod) = case(&name) else { continue };
         let spec = &pod["spec"];
@@ -184,10 +202,23 @@ fn each_container_reaches_its_own_profile_and_no_other() {
             let in_relay = in_relay.iter().find(|mount| mount["name"] == access["name"]).unwrap();
             let token = format!("{}/token", in_relay["mountPath"].as_str().unwrap());
             assert!(profile.access.files().any(|file| *file == Path::new(&token)), "{name}");
+            if let Some(inline) = variable(container, "AWS_CONTAINER_AUTHORIZATION_TOKEN") {
+                let digest = inline.parse::<AccessToken>().unwrap().digest();
+                let opened = config
+                    .profiles
+                    .values()
+                    .filter(|profile| profile.access.token_digests.contains(&digest));
+                assert!(
+                    profile.access.token_digests.contains(&digest) && opened.count() == 1,
+                    "{name}"
+                );
+                assert!(!relay.to_string().contains(inline), "{name}");
+                inlined += 1;
+            }
             seen += 1;
         }
     }
-    assert!(seen >= 25, "{seen} containers");
+    assert!(seen >= 25 && inlined >= 5, "{seen} containers, {inlined} with a token inline");
 }
 
 /// What is sent may be anything: it is answered, and never by a panic.
@@ -209,7 +240,7 @@ fn odd_pods_are_answered() {
         for value in &odd {
             let mut pod = pod.clone();
             *pod.pointer_mut(&pointer).unwrap() = value.clone();
-            let _ = mutate(&pod, "payments", &settings);
+            let _ = mutate(&pod, "payments", &settings, &none);
         }
     }
 }
@@ -252,12 +283,12 @@ fn a_pod_of_any_size_is_answered_soon() {
     eks["spec"]["containers"] = container("volumeMounts", many(&token));
     let variable = |n| json!({ "name": "AWS_ROLE_ARN", "value": format!("{n}") });
     eks["spec"]["containers"][0]["env"] = many(&variable);
-    let denial = mutate(&eks, "payments", &settings).unwrap_err().to_string();
+    let denial = mutate(&eks, "payments", &settings, &none).unwrap_err().to_string();
     assert!(denial.contains("variables at most") && denial.contains("mounts at most"), "{denial}");
     for (pointer, value) in large {
         let mut pod = pod.clone();
         *pod.pointer_mut(pointer).unwrap() = value;
-        if let Err(denial) = mutate(&pod, "payments", &settings) {
+        if let Err(denial) = mutate(&pod, "payments", &settings, &none) {
             assert!(denial.to_string().len() < 8_000, "{pointer}");
         }
     }
@@ -279,4 +310,17 @@ fn walk(value: &Value, at: String, found: &mut Vec<String>) {
         _ => {}
     }
     found.push(at);
+}
+
+/// Without randomness no pod gets a token that could be guessed, and what is printed of a patch has none.
+#[test]
+fn an_inline_token_is_random_and_not_printed() {
+    let settings = settings("inline-token");
+    let pod = yaml(&read("inline-token.pod.yaml").unwrap());
+    let denial = mutate(&pod, "payments", &settings, &none).unwrap_err().to_string();
+    assert!(denial.contains("no random numbers"), "{denial}");
+    let mint = Mint(Cell::new(0));
+    let injected = mutate(&pod, "payments", &settings, &|| mint.token()).unwrap();
+    let text = format!("{injected:?}");
+    assert!(text.contains("add /spec/") && !text.contains("inline-token-of"), "{text}");
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("access", &["config", "credential"]),
     ("arn", &[]),
     ("clock", &[]),
     ("config", &["arn", "schedule"]),
@@ -61,7 +62,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("credentials_file", &["clock", "config", "credential", "files", "store"]),
     (
         "endpoint",
-        &["clock", "config", "credential", "failure", "listener", "metrics", "shutdown", "store"],
+        &[
+            "access",
+            "clock",
+            "config",
+            "credential",
+            "failure",
+            "listener",
+            "metrics",
+            "shutdown",
+            "store",
+        ],
     ),
     (
         "admin",
@@ -71,6 +82,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "injector",
         &[
+            "access",
             "arn",
             "clock",
             "config",

@@ -66,7 +66,11 @@ pub fn build(
     let workshop = Workshop::new(clock.clone(), metrics.clone(), &endpoint.addresses());
     let mut profiles = Profiles::new(workshop);
     let settings = config::Profile {
-        access: config::Access { token_file, more_token_files: Vec::new() },
+        access: config::Access {
+            token_file,
+            more_token_files: Vec::new(),
+            token_digests: Vec::new(),
+        },
         credentials_file: None,
         ..settings.clone()
     };

@@ -12,7 +12,7 @@ use super::assemble::{self, AssembleError, Workshop};
 use crate::config::values::ProfileName;
 use crate::config::{self, LeasesAtEnd};
 use crate::credentials_file::{self, CredentialsFile};
-use crate::endpoint::access;
+use crate::endpoint::{Keyring, access};
 use crate::metrics::ProfileMetrics;
 use crate::rotation::{Rotation, Suspicion};
 use crate::{admin, endpoint, store};
@@ -110,7 +110,8 @@ impl Profiles {
             .credentials_file
             .as_ref()
             .map(|file| CredentialsFile::new(name.clone(), file, reader.clone(), clock.clone()));
-        let served = endpoint::Profile::new(name.clone(), reader.clone(), tokens, metrics);
+        let keyring = Keyring { tokens, digests: settings.access.token_digests.clone() };
+        let served = endpoint::Profile::new(name.clone(), reader.clone(), keyring, metrics);
         Ok(Fresh {
             name: name.clone(),
             settings: settings.clone(),

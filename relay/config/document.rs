@@ -298,6 +298,11 @@ pub struct AccessDocument {
     #[deserr(default)]
     #[schemars(with = "Option<Vec<String>>", inner(regex(pattern = values::ABSOLUTE_PATH)))]
     pub more_token_files: Option<Vec<Option<String>>>,
+    /// Digests of further tokens, for applications that cannot read a file: `sha256:` and the SHA-256
+    /// of the token.
+    #[deserr(default)]
+    #[schemars(with = "Option<Vec<String>>", inner(regex(pattern = values::TOKEN_DIGEST)))]
+    pub token_digests: Option<Vec<Option<String>>>,
 }
 
 /// A credentials file of the SDKs' own form, kept up to date.

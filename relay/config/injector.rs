@@ -131,6 +131,8 @@ pub struct Rule {
     pub host_network: bool,
     /// Whether the containers may see each other's processes, or the node's.
     pub share_process_namespace: bool,
+    /// Whether they may have access tokens in their environment.
+    pub inline_tokens: bool,
     /// Whether what collides may be replaced.
     pub replace: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access::Shape;
+use crate::access::Shape;
 use crate::failure::{Failure, Outlook};
 use crate::store::{Served, View};
 

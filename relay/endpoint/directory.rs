@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HOLD;
-use super::access::{AccessToken, Shape};
 use super::answer::{self, Decision, Refusal};
+use crate::access::{AccessToken, Shape, digest_of};
 use crate::clock::{Clock, Moment};
-use crate::config::values::ProfileName;
+use crate::config::values::{ProfileName, TokenDigest};
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::store::Reader;
 
@@ -19,20 +19,36 @@ use crate::store::Reader;
 pub struct Profile {
     pub(super) name: ProfileName,
     pub(super) reader: Reader,
-    tokens: Vec<AccessToken>,
+    keyring: Keyring,
     pub(super) requests: Requests,
 }
 
+/// What opens a profile.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    /// Tokens; while one is being changed there are two.
+    pub tokens: Vec<AccessToken>,
+    /// What further tokens are known by.
+    pub digests: Vec<TokenDigest>,
+}
+
+impl Keyring {
+    /// Compares with everything, so that the time it takes does not tell which was right. What a
+    /// digest's comparison may tell is of the digest, of which no token can be made.
+    fn opens_to(&self, presented: &[u8]) -> bool {
+        let by_token =
+            self.tokens.iter().fold(false, |found, token| token.matches(presented) | found);
+        if self.digests.is_empty() {
+            return by_token;
+        }
+        by_token | self.digests.contains(&digest_of(presented))
+    }
+}
+
 impl Profile {
-    /// A profile whose state `reader` tells, for whoever presents one of `tokens`. While a token is
-    /// being changed there are two.
-    pub fn new(
-        name: ProfileName,
-        reader: Reader,
-        tokens: Vec<AccessToken>,
-        metrics: &Metrics,
-    ) -> Self {
-        Self { requests: Requests::new(name.as_str(), metrics), name, reader, tokens }
+    /// A profile whose state `reader` tells, for whoever presents what opens it.
+    pub fn new(name: ProfileName, reader: Reader, keyring: Keyring, metrics: &Metrics) -> Self {
+        Self { requests: Requests::new(name.as_str(), metrics), name, reader, keyring }
     }
 
     /// Waits for its state to become one that can be answered, until [`HOLD`] is over.
@@ -42,11 +58,6 @@ impl Profile {
             reader.until(|snapshot| !answer::decide(snapshot.view(clock.now())).may_change_soon());
         // Either way the state of then is what is answered.
         let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
-    }
-
-    /// Compares with every token, so that the time it takes does not tell which was right.
-    fn accepts(&self, presented: &[u8]) -> bool {
-        self.tokens.iter().fold(false, |found, token| token.matches(presented) | found)
     }
 }
 
@@ -90,7 +101,7 @@ impl Directory {
         for profile in &self.0 {
             let is_wanted = wanted.is_none_or(|name| name == profile.name.as_str());
             exists |= is_wanted;
-            if profile.accepts(presented) {
+            if profile.keyring.opens_to(presented) {
                 count += 1;
                 if is_wanted {
                     opened = Some(profile);
@@ -146,15 +157,25 @@ mod tests {
 
     fn directory() -> Directory {
         let metrics = Metrics::new();
-        let profile = |name: &str, tokens: &[&str]| {
+        let profile = |name: &str, tokens: &[&str], inline: &[&str]| {
             let (_, reader) = crate::store::channel(crate::clock::Timestamp::from_secs(0));
             let tokens = tokens.iter().map(|text| token(text)).collect();
-            Arc::new(Profile::new(name.parse().unwrap(), reader, tokens, &metrics))
+            let digests = inline.iter().map(|text| token(text).digest()).collect();
+            let keyring = Keyring { tokens, digests };
+            Arc::new(Profile::new(name.parse().unwrap(), reader, keyring, &metrics))
         };
         Directory::new(vec![
-            profile("payments", &["token-of-payments-1", "token-of-payments-2"]),
-            profile("reports", &["token-of-reports-01", "token-of-both-0001"]),
-            profile("ledger", &["token-of-both-0001"]),
+            profile("payments", &["token-of-payments-1", "token-of-payments-2"], &[]),
+            profile(
+                "reports",
+                &["token-of-reports-01", "token-of-both-0001"],
+                &["inline-of-reports-1"],
+            ),
+            profile(
+                "ledger",
+                &["token-of-both-0001"],
+                &["inline-of-ledger-1", "inline-of-ledger-2"],
+            ),
         ])
     }
 
@@ -179,6 +200,10 @@ mod tests {
             (Some("payments"), Some("token-of-reports-01"), "wrong"),
             (Some("ledger"), Some("token-of-both-0001"), "ledger"),
             (Some("reports"), Some("token-of-both-0001"), "reports"),
+            (None, Some("inline-of-ledger-2"), "ledger"),
+            (Some("reports"), Some("inline-of-reports-1"), "reports"),
+            (Some("payments"), Some("inline-of-reports-1"), "wrong"),
+            (Some("ledger"), Some("inline-of-ledger-3"), "wrong"),
             (Some("missing"), Some("token-of-reports-01"), "Profile"),
             (Some("missing"), Some("token-of-nobody-00"), "wrong"),
             (Some("missing"), None, "NoToken"),

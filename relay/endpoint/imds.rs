@@ -22,11 +22,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::access::{NoRandomness, Shape};
 use super::answer::{Decision, Refusal, decide};
 use super::directory::Requests;
 use super::guard::{self, Hosts};
 use super::{Directory, Profile, wire};
+use crate::access::{NoRandomness, Shape};
 use crate::clock::Clock;
 use crate::config::ImdsVersions;
 use crate::credential::document;

@@ -18,8 +18,12 @@ use super::patch::{self, Operation};
 use super::pod::{Pod, RELAY, check_size, place_of_relay};
 use super::policy::{self, Subject};
 use super::wishes::{Conflicts, INJECTED, SKIP, Wishes, annotation};
+use crate::access::{AccessToken, NoRandomness};
 use crate::config::injector::Injector;
 use plan::Plan;
+
+/// Where the tokens come from that stand in a container's environment.
+pub type Mint<'a> = &'a dyn Fn() -> Result<AccessToken, NoRandomness>;
 
 /// What becomes of a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,11 +36,17 @@ pub enum Outcome {
     Injected(Vec<Operation>),
 }
 
-/// Injects the relay into a pod of `namespace`, if its label asks for it.
+/// Injects the relay into a pod of `namespace`, if its label asks for it. Of `mint` it takes the access
+/// tokens that the pod shall have in its specification and has not yet.
 ///
 /// # Errors
 /// Everything that is wrong with the pod, at once.
-pub fn mutate(pod: &Value, namespace: &str, settings: &Injector) -> Result<Outcome, Denial> {
+pub fn mutate(
+    pod: &Value,
+    namespace: &str,
+    settings: &Injector,
+    mint: Mint<'_>,
+) -> Result<Outcome, Denial> {
     let view = Pod(pod);
     if !view.asks()? {
         return Ok(Outcome::NotAsked);
@@ -44,7 +54,7 @@ pub fn mutate(pod: &Value, namespace: &str, settings: &Injector) -> Result<Outco
     check_size(view)?;
     let subject = Subject { namespace, service_account: view.service_account() };
     let wishes = checked(view, subject, settings)?;
-    let plan = Plan::of(view, subject, &wishes, settings)?;
+    let plan = Plan::of(view, subject, &wishes, settings, mint)?;
     let after = injected(pod, &plan)?;
     let operations = patch::between(pod, &after);
     Ok(if operations.is_empty() { Outcome::Unchanged } else { Outcome::Injected(operations) })

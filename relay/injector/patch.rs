@@ -1,11 +1,13 @@
 //! From a document and what it shall become to a JSON patch (RFC 6902) that touches what differs
 //! and nothing else.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
-/// One operation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One operation. Its debug print has no value: an access token may be in it.
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation {
     /// Adds a member to an object, or an item to a list before the one that has its number.
@@ -27,6 +29,17 @@ pub enum Operation {
         /// Where, as a JSON pointer.
         path: String,
     },
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, path) = match self {
+            Self::Add { path, .. } => ("add", path),
+            Self::Replace { path, .. } => ("replace", path),
+            Self::Remove { path } => ("remove", path),
+        };
+        write!(f, "{name} {path}")
+    }
 }
 
 /// What makes `after` of `before`.

@@ -5,8 +5,8 @@
 use super::denial::Denial;
 use super::pod::Pod;
 use super::wishes::{
-    CONFIG, CONFLICTS, Configuration, Conflicts, Identity, PROFILE, ROLE_ARN, VAULT_ROLE, Wishes,
-    annotation,
+    CONFIG, CONFLICTS, Configuration, Conflicts, Delivery, INLINE_TOKEN, Identity, PROFILE,
+    ROLE_ARN, VAULT_ROLE, Wishes, annotation,
 };
 use crate::config::injector::{Catalogue, Inline, Pattern, Rule};
 use crate::config::mistakes::{one_of, told, unknown};
@@ -44,13 +44,13 @@ pub(super) fn check(
         let what = format!("the injector's policy has no rule for {subject}");
         return Err(Denial::one("policy", what));
     }
-    let liberties = liberties(pod, wishes.conflicts);
+    let liberties = liberties(pod, wishes);
     let mut check = Check { rules, catalogue, subject, liberties, denial: Denial::default() };
     match &wishes.configuration {
         Configuration::ConfigMap(name) => check.config_map(name),
         Configuration::Composed => {
-            for (_, identity) in &wishes.containers {
-                check.identity(identity);
+            for wish in &wishes.containers {
+                check.identity(&wish.identity);
             }
         }
     }
@@ -64,9 +64,16 @@ struct Liberty {
     given: fn(&Rule) -> bool,
 }
 
-fn liberties(pod: Pod<'_>, conflicts: Conflicts) -> Vec<Liberty> {
+fn liberties(pod: Pod<'_>, wishes: &Wishes) -> Vec<Liberty> {
     let mut liberties = Vec::new();
-    if conflicts == Conflicts::Replace {
+    if wishes.containers.iter().any(|wish| wish.token == Delivery::Inline) {
+        liberties.push(Liberty {
+            place: annotation(INLINE_TOKEN),
+            what: "this: everyone who may read the pod sees its access tokens",
+            given: |rule| rule.inline_tokens,
+        });
+    }
+    if wishes.conflicts == Conflicts::Replace {
         liberties.push(Liberty {
             place: annotation(CONFLICTS),
             what: "to replace anything",

@@ -1,6 +1,8 @@
 //! What the API server asks and is answered (admission.k8s.io/v1).
 
 use aws_smithy_types::base64;
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,8 +36,8 @@ struct Review {
     request: Option<Request>,
 }
 
-/// What is asked about.
-#[derive(Debug, Deserialize)]
+/// What is asked about. Its debug print is without the pod, which may hold secrets.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Request {
     pub(super) uid: String,
@@ -51,6 +53,12 @@ pub(super) struct Request {
     pub(super) object: Value,
     #[serde(skip)]
     pub(super) extent: Extent,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("uid", &self.uid).finish_non_exhaustive()
+    }
 }
 
 /// Whether a question was looked at whole.

@@ -17,15 +17,19 @@ pub(super) const SKIP: &str = "skip";
 pub(super) const CONFIG: &str = "config";
 pub(super) const VAULT_ROLE: &str = "vault-role";
 pub(super) const ROLE_ARN: &str = "role-arn";
+pub(super) const INLINE_TOKEN: &str = "inline-token";
 pub(super) const CONFLICTS: &str = "conflicts";
 pub(super) const INJECTED: &str = "injected";
 
 /// The annotations, without what they start with.
-pub const ANNOTATIONS: [&str; 7] =
-    [PROFILE, SKIP, CONFIG, VAULT_ROLE, ROLE_ARN, CONFLICTS, INJECTED];
+pub const ANNOTATIONS: [&str; 8] =
+    [PROFILE, SKIP, CONFIG, VAULT_ROLE, ROLE_ARN, INLINE_TOKEN, CONFLICTS, INJECTED];
+
+/// Those that say what a container gets.
+const IDENTITIES: [&str; 3] = [PROFILE, VAULT_ROLE, ROLE_ARN];
 
 /// Those that may name a container, after a dot.
-const OF_CONTAINER: [&str; 3] = [PROFILE, VAULT_ROLE, ROLE_ARN];
+const OF_CONTAINER: [&str; 4] = [PROFILE, VAULT_ROLE, ROLE_ARN, INLINE_TOKEN];
 
 /// An annotation as it stands in the pod.
 pub(super) fn annotation(name: &str) -> String {
@@ -50,6 +54,23 @@ pub(super) enum Identity {
     Inline(Inline),
 }
 
+/// Where a container finds its access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// In a file.
+    File,
+    /// In its environment too, for programs that cannot read a file.
+    Inline,
+}
+
+/// What the pod asks for a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) container: String,
+    pub(super) identity: Identity,
+    pub(super) token: Delivery,
+}
+
 /// Where the sidecar's configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Configuration {
@@ -64,7 +85,7 @@ pub(super) enum Configuration {
 pub(super) struct Wishes {
     pub(super) configuration: Configuration,
     /// What each container shall have, in the order in which they start.
-    pub(super) containers: Vec<(String, Identity)>,
+    pub(super) containers: Vec<Wish>,
     pub(super) conflicts: Conflicts,
 }
 
@@ -81,8 +102,10 @@ impl Wishes {
         let skipped = reader.skipped();
         let mut containers = Vec::new();
         for name in pod.applications() {
-            if let Some(identity) = reader.identity(name, skipped.contains(&name)) {
-                containers.push((name.to_owned(), identity));
+            let identity = reader.identity(name, skipped.contains(&name));
+            let token = reader.delivery(name, identity.is_some());
+            if let Some(identity) = identity {
+                containers.push(Wish { container: name.to_owned(), identity, token });
             }
         }
         if containers.is_empty() && reader.denial.is_empty() {
@@ -165,7 +188,7 @@ impl<'a> Reader<'a> {
 
     /// What a container shall have: what is said of it alone outranks what is said of the pod.
     fn identity(&mut self, container: &'a str, skipped: bool) -> Option<Identity> {
-        let own = OF_CONTAINER.map(|kind| self.text(kind, Some(container)));
+        let own = IDENTITIES.map(|kind| self.text(kind, Some(container)));
         if skipped {
             if own.iter().any(Option::is_some) {
                 let what = format!("{container} is said to have something too: keep one");
@@ -192,6 +215,35 @@ impl<'a> Reader<'a> {
         match profile {
             Some(text) => self.read(text, PROFILE, whose).map(Identity::Profile),
             None => self.inline(vault_role, role_arn),
+        }
+    }
+
+    /// Where a container finds its token: what is said of it alone outranks what is said of the pod.
+    fn delivery(&mut self, container: &'a str, has_identity: bool) -> Delivery {
+        let own = self.text(INLINE_TOKEN, Some(container));
+        let whose = own.map(|_| container);
+        let place = place(INLINE_TOKEN, whose);
+        match own.or_else(|| self.text(INLINE_TOKEN, None)) {
+            None | Some("false") => Delivery::File,
+            Some("true") if !has_identity => {
+                if own.is_some() && self.denial.is_empty() {
+                    let what = "the container gets no credentials, so it needs no token: remove this, or say what it gets";
+                    self.denial.add(place, what);
+                }
+                Delivery::File
+            }
+            Some("true") => {
+                if self.text(CONFIG, None).is_some() {
+                    let what = "the ConfigMap of credential-relay.io/config is the whole configuration, to which the injector cannot add a token: leave this out";
+                    self.denial.add(place, what);
+                }
+                Delivery::Inline
+            }
+            Some(other) => {
+                let what = format!("{}; true or false was expected", shape(other));
+                self.denial.add(place, what);
+                Delivery::File
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use credential_relay::config;
 use credential_relay::credential::{
     Credential, Lifetime, Principal, Propagation, Secret, Session, Validity,
 };
-use credential_relay::endpoint::{self, Directory, Profile};
+use credential_relay::endpoint::{self, Directory, Keyring, Profile};
 use credential_relay::failure::{Cause, Failure, Stage};
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown::{self, Trigger};
@@ -100,7 +100,8 @@ impl Relay {
             let (publisher, reader) = store::channel(START);
             let tokens = tokens.iter().map(|name| token(name).parse().unwrap());
             let name = name.parse().unwrap();
-            let profile = Profile::new(name, reader, tokens.collect(), &metrics);
+            let keyring = Keyring { tokens: tokens.collect(), ..Keyring::default() };
+            let profile = Profile::new(name, reader, keyring, &metrics);
             (publisher, Arc::new(profile))
         };
         let (payments, first) = profile("payments", &["payments", "payments-new"]);

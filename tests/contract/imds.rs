@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use credential_relay::clock::{ManualClock, TimeSource};
 use credential_relay::config::ImdsVersions;
-use credential_relay::endpoint::{Directory, Profile, imds};
+use credential_relay::endpoint::{Directory, Keyring, Profile, imds};
 use credential_relay::failure::Cause;
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown::{self, Trigger};
@@ -34,7 +34,8 @@ impl Imds {
         let clock = ManualClock::starting_at(START);
         let metrics = Metrics::new();
         let (payments, reader) = store::channel(START);
-        let profile = Profile::new("payments".parse().unwrap(), reader, Vec::new(), &metrics);
+        let profile =
+            Profile::new("payments".parse().unwrap(), reader, Keyring::default(), &metrics);
         let (directory, served) = watch::channel(Arc::new(Directory::new(vec![Arc::new(profile)])));
         let bound = imds::bind(([127, 0, 0, 1], 0).into(), versions).unwrap();
         let address = bound.address().unwrap();
@@ -184,7 +185,7 @@ async fn with_several_profiles_none_is_served() {
     imds.publish();
     let profile = |name: &str| {
         let (_, reader) = store::channel(START);
-        Arc::new(Profile::new(name.parse().unwrap(), reader, Vec::new(), &imds.metrics))
+        Arc::new(Profile::new(name.parse().unwrap(), reader, Keyring::default(), &imds.metrics))
     };
     imds.directory.send_replace(Arc::new(Directory::new(vec![profile("payments"), profile("b")])));
     for path in [NAMES, ONE] {

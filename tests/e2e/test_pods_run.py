@@ -71,6 +71,8 @@ def run(kube, namespaces, module_aws, relay_image, application, tmp_path):
     yield start
     secrets = [*module_aws.secrets(), *cluster.tokens]
     secrets += [path.read_text() for path in tmp_path.glob("*/volumes/*/token")]
+    apps = [each for running in started for each in running.containers]
+    secrets += filter(None, (each.spec.environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN") for each in apps))
     for running in started:
         running.close()
     assert leaks([running.log() for running in started], secrets) == []
@@ -109,7 +111,7 @@ def values(aws, roles, **sidecar):
             "payments": {"source": {"file": {"path": "/etc/base/base.json"}}, "chain": hops},
             "reports": {"source": {"web_identity": {"role_arn": roles["reports"], "token_file": token_file}}},
         },
-        "policy": [{"namespaces": ["shop", "openshift"], "profiles": ["*"]}],
+        "policy": [{"namespaces": ["shop", "openshift"], "profiles": ["*"], "inline_tokens": True}],
     }
 
 
@@ -190,8 +192,9 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, injecting, modul
     does = ["call", "ask=payments", "ask=reports", "files", "write=/here", "write=/var/run/secrets/credential-relay/token"]
     does.append("write=/tmp/here")
     profiles = {"prepares": "payments", "pays": "payments", "reports": "reports"}
-    annotations = {"profile": "payments", "profile.reports": "reports"}
-    job = pod("job", app("pays", module_aws, *does), app("reports", module_aws, *does), annotations=annotations)
+    annotations = {"profile": "payments", "profile.reports": "reports", "inline-token.reports": "true"}
+    containers = [app("pays", module_aws, *does), app("reports", module_aws, *does, "inline")]
+    job = pod("job", *containers, annotations=annotations)
     job["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     for container in job["spec"]["containers"]:
         container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
@@ -202,6 +205,7 @@ def test_two_containers_with_two_roles_and_a_job_that_ends(run, injecting, modul
     found = {name: did(running[name]) for name in profiles}
     for name, profile in profiles.items():
         assert f":assumed-role/pod-{profile}/" in found[name]["call"], found[name]
+    assert found["reports"]["inline"] == found["reports"]["call"]
     tokens = {name: token_of(running, name) for name in profiles}
     assert len(set(tokens.values())) == len(profiles)
     for name, other in (("pays", "reports"), ("reports", "payments")):

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use credential_relay::credential::{Credential, Session};
 use credential_relay::dev::sts::{Fault, FaultKind, IssuedLifetime};
-use credential_relay::endpoint::access;
+use credential_relay::endpoint::{Keyring, access};
 use credential_relay::sources::Freshness;
 use credential_relay::store::{self, Served};
 use futures_util::future::join_all;
@@ -362,7 +362,7 @@ async fn in_debug_prints() {
     let profile = credential_relay::endpoint::Profile::new(
         "payments".parse().unwrap(),
         reader.clone(),
-        vec![access_token.clone()],
+        Keyring { tokens: vec![access_token.clone()], digests: vec![access_token.digest()] },
         &world.metrics,
     );
     let seen = credential_relay::admin::Profile::new(reader.clone(), "file".to_owned());

@@ -14,7 +14,7 @@ use super::document::InjectorDocument;
 use crate::arn::RoleArn;
 use crate::config::load;
 use crate::config::mistakes::{Mistakes, Place};
-use crate::config::values::{ProfileName, VaultName};
+use crate::config::values::{ProfileName, TokenDigest, VaultName};
 pub use check::PodNames;
 
 /// A variable's longest value is 128 KiB (Linux's MAX_ARG_STRLEN), its name included.
@@ -73,6 +73,8 @@ pub struct Wanted {
     pub inline: Option<Inline>,
     /// A file with a token of its own for each container that has it; one at least.
     pub token_files: Vec<String>,
+    /// What those tokens are known by that stand in the containers' environment.
+    pub token_digests: Vec<TokenDigest>,
 }
 
 /// A pod's whole configuration of the relay.
@@ -123,11 +125,15 @@ impl Catalogue {
                 Some(inline) => self.inline_body(inline),
                 None => self.profiles.get(&wanted.name).cloned().unwrap_or_default(),
             };
-            let access = match wanted.token_files.split_first() {
+            let mut access = match wanted.token_files.split_first() {
                 Some((first, [])) => json!({ "token_file": first }),
                 Some((first, more)) => json!({ "token_file": first, "more_token_files": more }),
                 None => json!({}),
             };
+            if !wanted.token_digests.is_empty() {
+                let digests = wanted.token_digests.iter().map(ToString::to_string);
+                access["token_digests"] = digests.collect();
+            }
             body.insert("access".to_owned(), access);
             profiles.insert(wanted.name.to_string(), body.into());
         }

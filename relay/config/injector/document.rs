@@ -203,6 +203,11 @@ pub struct RuleDocument {
     #[deserr(default)]
     #[schemars(extend("default" = false))]
     pub share_process_namespace: Option<bool>,
+    /// Whether their access tokens may stand in their containers' environment, where everyone who may
+    /// read the pods sees them.
+    #[deserr(default)]
+    #[schemars(extend("default" = false))]
+    pub inline_tokens: Option<bool>,
     /// Whether the annotation `conflicts: replace` may be used.
     #[deserr(default)]
     #[schemars(extend("default" = true))]

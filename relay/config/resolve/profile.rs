@@ -29,6 +29,7 @@ impl Resolver<'_> {
         }
         let mut profiles = BTreeMap::new();
         let (mut token_files, mut credentials_files) = (BTreeMap::new(), BTreeMap::new());
+        let mut token_digests = BTreeMap::new();
         for (name, given) in given.into_iter().flatten() {
             let at = at.push_key(name);
             let read = name.parse::<ProfileName>();
@@ -44,6 +45,14 @@ impl Resolver<'_> {
                         "profile {first} has the same file; each needs its own, since a token says which profile is meant"
                     );
                     self.mistakes.add(at.push_key("access").push_key("token_file"), what);
+                }
+            }
+            for digest in &profile.access.token_digests {
+                if let Some(first) = token_digests.insert(*digest, name.clone()) {
+                    let what = format!(
+                        "profile {first} has the same digest; each token is for one profile, and stands once"
+                    );
+                    self.mistakes.add(at.push_key("access").push_key("token_digests"), what);
                 }
             }
             let file = profile.credentials_file.as_ref().map(|file| file.path.clone());
@@ -101,15 +110,25 @@ impl Resolver<'_> {
             Some(text) => self.read(text, at.push_key("token_file"), values::absolute_path),
             None => Some(PathBuf::from(format!("/run/credential-relay/{profile}/token"))),
         };
-        let at = at.push_key("more_token_files");
-        let more = self.items(given.and_then(|given| given.more_token_files.as_ref()), at);
-        let more = more
-            .into_iter()
-            .map(|(number, text)| self.read(text, at.push_index(number), values::absolute_path));
+        let more = given.and_then(|given| given.more_token_files.as_ref());
+        let more = self.all(more, at.push_key("more_token_files"), values::absolute_path);
+        let digests = given.and_then(|given| given.token_digests.as_ref());
+        let digests = self.all(digests, at.push_key("token_digests"), str::parse);
+        Some(Access { token_file: token_file?, more_token_files: more?, token_digests: digests? })
+    }
+
+    /// Reads every item of a list, if all are right.
+    fn all<T>(
+        &mut self,
+        given: Option<&Vec<Option<String>>>,
+        at: ValuePointerRef<'_>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let items = self.items(given, at).into_iter();
+        let read = items.map(|(number, text)| self.read(text, at.push_index(number), &read));
         // Every one is read before the first that is wrong ends it.
-        let more: Vec<Option<PathBuf>> = more.collect();
-        let more_token_files = more.into_iter().collect::<Option<_>>()?;
-        Some(Access { token_file: token_file?, more_token_files })
+        let read: Vec<Option<T>> = read.collect();
+        read.into_iter().collect()
     }
 
     fn credentials_file(

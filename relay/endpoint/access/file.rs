@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{AccessToken, NoRandomness, TokenError};
+use crate::access::{AccessToken, NoRandomness, TokenError};
 
 /// Everybody may read it: the application runs under a user of its own, and reaches the file
 /// through a mount that no other container of the pod has.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ring::hmac::{self, Key};
 use ring::rand::SystemRandom;
 
+use crate::access::NoRandomness;
 use crate::clock::Moment;
-use crate::endpoint::access::NoRandomness;
 
 /// A code's length in hexadecimal digits: HMAC-SHA256.
 const CODE: usize = 64;

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Denial;
-use super::Pod;
-use super::Subject;
+use super::{Denial, Mint, Pod, Subject};
+use crate::access::AccessToken;
 use crate::config::injector::{Composed, Injector, PodNames, Wanted, short_of};
 use crate::config::values::ProfileName;
-use crate::injector::wishes::{Configuration, Conflicts, Identity, ROLE_ARN, Wishes, annotation};
+use crate::injector::pod::name_of;
+use crate::injector::wishes::{
+    Configuration, Conflicts, Delivery, INJECTED, INLINE_TOKEN, Identity, ROLE_ARN, Wish, Wishes,
+    annotation,
+};
 
 /// Where the relay keeps what it shares with the applications, and its socket.
 pub(super) const RUN: &str = "/run/credential-relay";
@@ -40,7 +43,20 @@ pub(super) struct Share {
     pub(super) volume: String,
     /// Where the relay sees that volume.
     pub(super) folder: String,
+    pub(super) token: Token,
 }
+
+/// Where a container finds an access token.
+#[derive(Clone, Debug)]
+pub(super) enum Token {
+    /// In its volume.
+    File,
+    /// In its environment too: another one, since nobody but the relay knows that of the volume.
+    Inline(AccessToken),
+}
+
+/// The variable for a token that stands in the environment.
+pub(super) const INLINE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
 impl<'a> Plan<'a> {
     /// Makes it.
@@ -52,13 +68,14 @@ impl<'a> Plan<'a> {
         subject: Subject<'_>,
         wishes: &Wishes,
         settings: &'a Injector,
+        mint: Mint<'_>,
     ) -> Result<Self, Denial> {
         let (source, shares) = match &wishes.configuration {
             Configuration::ConfigMap(name) => {
                 (Source::ConfigMap(name.clone()), of_config_map(wishes))
             }
             Configuration::Composed => {
-                let (wanted, shares) = of_catalogue(wishes)?;
+                let (wanted, shares) = of_catalogue(wishes, |wish| token(pod, wish, mint))?;
                 let name = pod.name();
                 let Subject { namespace, service_account } = subject;
                 let names = PodNames { name: &name, namespace, service_account };
@@ -85,10 +102,14 @@ fn refused(mistakes: &crate::config::mistakes::Mistakes) -> Denial {
 }
 
 /// Each container has a token of its own, so that one that leaks is known by its container.
-fn of_catalogue(wishes: &Wishes) -> Result<(Vec<Wanted>, Vec<Share>), Denial> {
+fn of_catalogue(
+    wishes: &Wishes,
+    token: impl Fn(&Wish) -> Result<Token, Denial>,
+) -> Result<(Vec<Wanted>, Vec<Share>), Denial> {
     let mut shares = Vec::new();
     let mut profiles: BTreeMap<ProfileName, Wanted> = BTreeMap::new();
-    for (container, identity) in &wishes.containers {
+    for wish in &wishes.containers {
+        let Wish { container, identity, .. } = wish;
         let (name, inline) = match identity {
             Identity::Profile(name) => (Some(name.clone()), None),
             Identity::Inline(inline) => (inline.name(), Some(inline.clone())),
@@ -100,6 +121,7 @@ fn of_catalogue(wishes: &Wishes) -> Result<(Vec<Wanted>, Vec<Share>), Denial> {
             name: name.clone(),
             inline: inline.clone(),
             token_files: Vec::new(),
+            token_digests: Vec::new(),
         });
         if wanted.inline != inline {
             let what =
@@ -107,23 +129,51 @@ fn of_catalogue(wishes: &Wishes) -> Result<(Vec<Wanted>, Vec<Share>), Denial> {
             return Err(Denial::one(annotation(ROLE_ARN), what));
         }
         wanted.token_files.push(token_file);
+        let token = token(wish)?;
+        if let Token::Inline(token) = &token {
+            wanted.token_digests.push(token.digest());
+        }
         let volume = access_volume(container);
-        shares.push(Share { container: container.clone(), profile: name, volume, folder });
+        shares.push(Share { container: container.clone(), profile: name, volume, folder, token });
     }
     Ok((profiles.into_values().collect(), shares))
+}
+
+/// The token of a container: one that a pod was given before stays, since the relay of a pod that runs
+/// knows no other.
+fn token(pod: Pod<'_>, wish: &Wish, mint: Mint<'_>) -> Result<Token, Denial> {
+    if wish.token == Delivery::File {
+        return Ok(Token::File);
+    }
+    let marked = pod.annotations().contains_key(annotation(INJECTED).as_str());
+    let given = pod
+        .containers()
+        .filter(|one| marked && name_of(one) == Some(&wish.container))
+        .filter_map(|one| one.get("env")?.as_array())
+        .flatten()
+        .find(|variable| name_of(variable) == Some(INLINE))
+        .and_then(|variable| variable.get("value")?.as_str()?.parse().ok());
+    match given {
+        Some(token) => Ok(Token::Inline(token)),
+        None => mint()
+            .map(Token::Inline)
+            .map_err(|error| Denial::one(annotation(INLINE_TOKEN), error.to_string())),
+    }
 }
 
 /// The injector cannot read a ConfigMap, so it puts the tokens where the relay has them by default: one
 /// for each profile.
 fn of_config_map(wishes: &Wishes) -> Vec<Share> {
-    let share = |(container, identity): &(String, Identity)| match identity {
+    let share = |wish: &Wish| match &wish.identity {
         Identity::Profile(profile) => Some(Share {
-            container: container.clone(),
+            container: wish.container.clone(),
             profile: profile.clone(),
             volume: access_volume(profile.as_str()),
             folder: format!("{RUN}/{profile}"),
+            // `Wishes` refuses another beside a ConfigMap.
+            token: Token::File,
         }),
-        // `Wishes` refuses these beside a ConfigMap.
+        // These too.
         Identity::Inline(_) => None,
     };
     wishes.containers.iter().filter_map(share).collect()

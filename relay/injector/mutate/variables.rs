@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Denial;
-use super::plan::{Plan, Share};
+use super::plan::{INLINE, Plan, Share, Token};
 use super::volumes::ACCESS;
 use crate::config::environment::{self, LEADING_PAST};
 use crate::injector::pod::name_of;
@@ -16,7 +16,7 @@ const LEADING_PAST_TOO: [&str; 4] = [
     // What the first version of the SDK for Java reads.
     "AWS_CREDENTIAL_PROFILES_FILE",
     "AWS_CONFIG_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    INLINE,
 ];
 
 /// Whether a variable gives a program other credentials than the relay's.
@@ -25,16 +25,21 @@ pub(super) fn leads_past(name: &str) -> bool {
 }
 
 /// The variables that the container shall have.
-pub(super) fn wanted(plan: &Plan<'_>, share: &Share) -> [Value; 3] {
+pub(super) fn wanted(plan: &Plan<'_>, share: &Share) -> Vec<Value> {
     let endpoint = plan.settings.catalogue.endpoint();
     let url = format!("http://{endpoint}/v1/credentials/{}", share.profile);
-    [
+    let inline = match &share.token {
+        Token::File => None,
+        Token::Inline(token) => Some((INLINE, token.expose().to_owned())),
+    };
+    let always = [
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", format!("{ACCESS}/token")),
         // A failure must not end in the node's role.
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-    ]
-    .map(|(name, value)| json!({ "name": name, "value": value }))
+    ];
+    let all = always.into_iter().chain(inline);
+    all.map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 /// The environment of a container as it shall be. `more` says that some of it comes from a ConfigMap or
@@ -49,8 +54,8 @@ pub(super) fn set(
     let wanted = wanted(plan, share);
     let collides = |variable: &Value| {
         let name = name_of(variable).unwrap_or_default();
-        let other = wanted.iter().any(|one| name_of(one) == Some(name) && one != variable);
-        other || leads_past(name)
+        let named = wanted.iter().any(|one| name_of(one) == Some(name));
+        (named || leads_past(name)) && !wanted.contains(variable)
     };
     let (colliding, mut env): (Vec<_>, Vec<_>) = env.into_iter().partition(|one| collides(one));
     if plan.conflicts == Conflicts::Refuse {

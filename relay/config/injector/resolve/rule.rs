@@ -93,6 +93,7 @@ fn rule(
         config_maps: plain(config_maps),
         host_network: given.host_network.unwrap_or(false),
         share_process_namespace: given.share_process_namespace.unwrap_or(false),
+        inline_tokens: given.inline_tokens.unwrap_or(false),
         replace: given.replace.unwrap_or(true),
     }
 }

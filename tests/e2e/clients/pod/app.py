@@ -2,6 +2,7 @@
 
 call            who a signed call is made as, by a session that knows nothing from before
 ask=PROFILE     the status of asking the relay for a profile with this container's own access token
+inline          the same by the access token of its environment alone
 files           the hash of each file that this container can read, by path
 write=PATH      what trying to write a file leads to
 sigterm         waits for SIGTERM
@@ -23,6 +24,11 @@ def call(_):
     import boto3
 
     return boto3.Session().client("sts").get_caller_identity()["Arn"]
+
+
+def inline(_):
+    del os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+    return call(_)
 
 
 def ask(profile):
@@ -65,5 +71,5 @@ def sigterm(_):
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 for word in sys.argv[1:]:
     name, _, value = word.partition("=")
-    work = {"call": call, "ask": ask, "files": files, "write": write, "sigterm": sigterm}[name]
+    work = {"call": call, "inline": inline, "ask": ask, "files": files, "write": write, "sigterm": sigterm}[name]
     print(json.dumps({word: work(value)}), flush=True)
