@@ -6,11 +6,8 @@ mod socket;
 pub mod status;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -25,7 +22,7 @@ use crate::config;
 use crate::config::values::ProfileName;
 use crate::failure::Failure;
 use crate::listener::reply::{JSON, OPEN_METRICS, TEXT, reply};
-use crate::listener::{self, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use crate::store::Reader;
@@ -144,30 +141,23 @@ enum Reach {
     Socket,
 }
 
-#[derive(Clone)]
 struct Service {
     state: Arc<State>,
     reach: Reach,
 }
 
-impl tower::Service<Request<Incoming>> for Service {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let state = Arc::clone(&self.state);
-        let reach = self.reach;
-        Box::pin(async move {
-            Ok(match reach {
-                Reach::Network => state.answer_network(request.method(), request.uri().path()),
-                Reach::Socket => state.answer_socket(request.method(), request.uri().path()).await,
-            })
-        })
+impl Answer for Service {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
+        let (method, path) = (request.method(), request.uri().path());
+        match self.reach {
+            Reach::Network => Answered::now(self.state.answer_network(method, path)),
+            Reach::Socket => {
+                let state = Arc::clone(&self.state);
+                Answered::later(async move {
+                    state.answer_socket(request.method(), request.uri().path()).await
+                })
+            }
+        }
     }
 }
 

@@ -141,8 +141,8 @@ fn bind() -> Result<(TcpListener, SocketAddr), Failed> {
     Ok((listener, address))
 }
 
-async fn serve<S: listener::Answer>(listener: TcpListener, service: S, signal: Signal) {
-    listener::serve(vec![listener], service, Limits::uncounted(64), signal).await;
+async fn serve(listener: TcpListener, upstream: impl listener::Answer, signal: Signal) {
+    listener::serve(vec![listener], upstream, Limits::uncounted(64), signal).await;
 }
 
 /// The user's keys, new at each start.

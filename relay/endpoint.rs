@@ -12,17 +12,14 @@ mod guard;
 pub mod imds;
 mod wire;
 
-use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -31,7 +28,7 @@ use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::listener::{self, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use answer::{Decision, Refusal};
@@ -119,10 +116,7 @@ impl Bound {
     }
 }
 
-type Answered = Result<Response<Full<Bytes>>, Infallible>;
-
-/// Answers one request; cheap to clone.
-#[derive(Clone)]
+/// Answers requests.
 struct Service(Arc<Inner>);
 
 struct Inner {
@@ -135,23 +129,14 @@ struct Inner {
     holds: Semaphore,
 }
 
-impl<B> tower::Service<Request<B>> for Service {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future =
-        Either<std::future::Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl Answer for Service {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
         let asked_at = Instant::now();
         match self.0.answer(&request, asked_at) {
-            Ok(response) => Either::Left(std::future::ready(Ok(response))),
+            Ok(response) => Answered::now(response),
             Err(profile) => {
                 let inner = Arc::clone(&self.0);
-                Either::Right(Box::pin(async move { Ok(inner.hold(&profile, asked_at).await) }))
+                Answered::later(async move { inner.hold(&profile, asked_at).await })
             }
         }
     }

@@ -23,10 +23,7 @@ mod policy;
 mod review;
 mod wishes;
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +37,7 @@ use crate::access::AccessToken;
 use crate::config::injector::Injector;
 use crate::listener::body::{self, Bounds, Received};
 use crate::listener::reply::{JSON, TEXT, reply};
+use crate::listener::{Answer, Answered};
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
 pub use mutate::{Mint, Outcome, mutate};
@@ -151,17 +149,9 @@ fn log(request: &review::Request, outcome: &Result<Outcome, Denial>) {
     }
 }
 
-impl tower::Service<Request<Incoming>> for Webhook {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+impl Answer for Webhook {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
         let webhook = self.clone();
-        Box::pin(async move { Ok(webhook.answer(request).await) })
+        Answered::later(async move { webhook.answer(request).await })
     }
 }

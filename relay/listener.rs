@@ -7,30 +7,30 @@
 //! not cost a request on its way. Idleness is kept as a number drawn from a counter when an answer ends: a
 //! request without a body costs two atomic stores for it, and no timer and no clock.
 
+mod answer;
 pub mod body;
 mod connections;
 pub mod reply;
+mod stream;
 pub mod tls;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::shutdown::Signal;
+pub use answer::{Answer, Answered, Closed, Reply};
 use connections::Connections;
+pub use stream::{Io, Stream};
 
 /// The largest head of a request, in bytes; a larger one is answered 431. The heads that SDKs send
 /// have a few hundred; this leaves room for a service account's JWT as access token.
@@ -65,64 +65,33 @@ impl Limits {
     }
 }
 
-/// A service that answers requests; its error closes the connection without an answer. It must be ready at any time: `poll_ready`
-/// is not asked, since hyper reads a request only when it is to be answered.
-pub trait Answer:
-    tower::Service<
-        Request<Incoming>,
-        Response = Response<Full<Bytes>>,
-        Error: std::error::Error + Send + Sync,
-        Future: Future + Send + Unpin,
-    > + Clone
-    + Send
-    + Unpin
-    + 'static
-{
-}
-
-impl<S> Answer for S where
-    S: tower::Service<
-            Request<Incoming>,
-            Response = Response<Full<Bytes>>,
-            Error: std::error::Error + Send + Sync,
-            Future: Future + Send + Unpin,
-        > + Clone
-        + Send
-        + Unpin
-        + 'static
-{
-}
+/// A connection on which no request was completed for this long is closed, and for twice as long at most it
+/// stays. As it is, it lies between the keep-alive times of the SDKs' pools (a minute or so) and for ever.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Something that accepts connections.
-pub trait Accept: Send + 'static {
-    /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-
-    /// A connection on which no request was completed for this long is closed, and for twice as long
-    /// at most it stays. As it is, it lies between the keep-alive times of the SDKs' pools (a minute or
-    /// so) and for ever.
-    const IDLE_LIMIT: Duration = Duration::from_secs(60);
-
+pub trait Accept: Send + Sync + 'static {
     /// Accepts one connection.
     ///
     /// # Errors
     /// As the operating system's `accept`.
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>>;
+
+    /// After how long a connection is idle.
+    fn idle_limit(&self) -> Duration {
+        IDLE_LIMIT
+    }
 }
 
 impl Accept for TcpListener {
-    type Stream = TcpStream;
-
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
-        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream))
     }
 }
 
 impl Accept for UnixListener {
-    type Stream = UnixStream;
-
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
-        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream))
     }
 }
 
@@ -208,13 +177,18 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// alone then, since a request may be on its way on any of them.
 ///
 /// It must be polled within a tokio runtime, on which it spawns a task for each connection.
-pub async fn serve<L: Accept, S: Answer>(
+pub fn serve<L: Accept, A: Answer>(
     listeners: Vec<L>,
-    service: S,
+    answer: A,
     limits: Limits,
-    mut signal: Signal,
-) {
-    let connections = Connections::new(service, limits);
+    signal: Signal,
+) -> impl Future<Output = ()> + Send + use<L, A> {
+    let listeners =
+        listeners.into_iter().map(|listener| Box::new(listener) as Box<dyn Accept>).collect();
+    serve_any(listeners, Connections::new(Arc::new(answer), limits), signal)
+}
+
+async fn serve_any(listeners: Vec<Box<dyn Accept>>, connections: Connections, mut signal: Signal) {
     let draining = connections.drain_switch();
     let mut stop = signal.clone();
     tokio::select! {
@@ -229,8 +203,9 @@ pub async fn serve<L: Accept, S: Answer>(
 }
 
 /// Accepts for ever.
-async fn run<L: Accept, S: Answer>(mut listeners: Vec<L>, mut connections: Connections<S>) {
-    let mut sweep = tokio::time::interval(L::IDLE_LIMIT);
+async fn run(mut listeners: Vec<Box<dyn Accept>>, mut connections: Connections) {
+    let idle_limit = listeners.iter().map(|listener| listener.idle_limit()).max();
+    let mut sweep = tokio::time::interval(idle_limit.unwrap_or(IDLE_LIMIT));
     let mut warned_at: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -262,7 +237,7 @@ async fn run<L: Accept, S: Answer>(mut listeners: Vec<L>, mut connections: Conne
 }
 
 /// Accepts from the first of the listeners that has a connection.
-async fn accept<L: Accept>(listeners: &[L]) -> io::Result<L::Stream> {
+async fn accept(listeners: &[Box<dyn Accept>]) -> io::Result<Stream> {
     std::future::poll_fn(|context| {
         listeners
             .iter()
@@ -286,10 +261,12 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
+    use hyper::body::Incoming;
+    use hyper::{Request, Response};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -309,7 +286,8 @@ mod tests {
     async fn accepted_connections_send_without_delay() {
         let listener = bind("endpoint.listen", ([127, 0, 0, 1], 0).into()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let accepted = accept(&[listener]).await.unwrap();
+        let accepted = accept(&[Box::new(listener)]).await.unwrap();
+        let Stream::Tcp(accepted) = accepted else { panic!("{accepted:?}") };
         assert!(accepted.nodelay().unwrap());
     }
 
@@ -333,28 +311,17 @@ mod tests {
     }
 
     impl Accept for Scripted {
-        type Stream = DuplexStream;
-
-        fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<DuplexStream>> {
+        fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<Stream>> {
             let next = self.0.lock().unwrap().pop_front();
-            next.map_or(Poll::Pending, Poll::Ready)
+            next.map_or(Poll::Pending, Poll::Ready).map_ok(|end| Stream::Other(Box::new(end)))
         }
     }
 
-    #[derive(Clone)]
     struct Silent;
 
-    impl tower::Service<Request<Incoming>> for Silent {
-        type Response = Response<Full<Bytes>>;
-        type Error = Infallible;
-        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Incoming>) -> Self::Future {
-            std::future::ready(Ok(Response::default()))
+    impl Answer for Silent {
+        fn answer(&self, _: Request<Incoming>) -> Answered {
+            Answered::now(Response::default())
         }
     }
 

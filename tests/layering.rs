@@ -134,7 +134,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "dev",
         ],
     ),
-    ("tower", &["transport", "listener", "endpoint", "admin", "injector", "dev"]),
+    ("tower", &["transport"]),
     ("clap", &["cli", "dev"]),
     ("deserr", &["config"]),
     ("schemars", &["config"]),

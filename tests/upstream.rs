@@ -22,10 +22,11 @@ use credential_relay::credential::Secret;
 use credential_relay::dev::sts::{
     Action, Closed, Fault, FaultKind, IssuedLifetime, Outcome, Regions, Settings, Sts, User,
 };
+use credential_relay::listener::Answer;
 use http_body_util::Full;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use upstream_cases::signatures::Breakage;
 use upstream_cases::{Keys, Upstream, World, calls, signatures};
 
@@ -53,11 +54,12 @@ fn embedded(lifetime: IssuedLifetime, clock: Clock) -> Sts {
 async fn serve(sts: &Sts) -> World {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = TowerToHyperService::new(sts.clone());
+    let sts = sts.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let connection =
-                http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
+            let sts = sts.clone();
+            let service = service_fn(move |request| sts.answer(request));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection);
         }
     });

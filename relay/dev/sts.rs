@@ -16,14 +16,12 @@ mod users;
 mod web_identity;
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 use ring::rand::SystemRandom;
@@ -38,7 +36,8 @@ use crate::arn::{AccountId, RoleArn};
 use crate::clock::Clock;
 use crate::credential::{AccessKeyId, Secret};
 
-pub use super::upstream::Closed;
+use crate::listener;
+pub use crate::listener::Closed;
 pub(in crate::dev) use answer::Refusal;
 pub use faults::{Fault, FaultError, FaultKind, Faults, Reach};
 pub use ledger::{Action, Assumption, Call, Ledger, Outcome};
@@ -174,22 +173,10 @@ impl Sts {
     }
 }
 
-impl<B> tower::Service<Request<B>> for Sts
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Full<Bytes>>;
-    type Error = Closed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Closed>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl listener::Answer for Sts {
+    fn answer(&self, request: Request<Incoming>) -> listener::Answered {
         let sts = self.clone();
-        Box::pin(async move { sts.respond(request).await })
+        listener::Answered::Later(Box::pin(async move { sts.respond(request).await }))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the embedded upstreams have in common: what becomes of a request, how often a fault
 //! strikes, and texts at random.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,22 +9,11 @@ use hyper::Response;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock::Timestamp;
+use crate::listener::Closed;
 
 /// What follows the right body of a huge answer. A client that reads answers whole, whatever their
 /// length, would need more than a sidecar's memory for it.
 pub(super) const HUGE: usize = 16 * 1024 * 1024;
-
-/// The connection is to be closed without an answer: a fault that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("closed without an answer, as asked for by a fault")
-    }
-}
-
-impl std::error::Error for Closed {}
 
 /// What becomes of a request.
 #[derive(Debug)]

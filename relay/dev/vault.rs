@@ -20,21 +20,19 @@ mod state;
 mod tokens;
 mod wrapping;
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 use ring::rand::SystemRandom;
 
 use super::sts::Sts;
-use super::upstream::Closed;
 use crate::clock::Clock;
 use crate::credential::Secret;
+use crate::listener::{Answer, Answered, Closed};
 use request::Asked;
 use state::State;
 
@@ -174,22 +172,10 @@ impl Inner {
     }
 }
 
-impl<B> tower::Service<Request<B>> for Vault
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Response = Response<Full<Bytes>>;
-    type Error = Closed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Closed>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl Answer for Vault {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
         let vault = self.clone();
-        Box::pin(async move { vault.respond(request).await })
+        Answered::Later(Box::pin(async move { vault.respond(request).await }))
     }
 }
 

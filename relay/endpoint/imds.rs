@@ -7,15 +7,13 @@
 
 mod token;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
@@ -30,7 +28,7 @@ use crate::access::{NoRandomness, Shape};
 use crate::clock::Clock;
 use crate::config::ImdsVersions;
 use crate::credential::document;
-use crate::listener::{self, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use token::SessionTokens;
@@ -117,7 +115,6 @@ impl Bound {
     }
 }
 
-#[derive(Clone)]
 struct Service(Arc<Inner>);
 
 struct Inner {
@@ -152,20 +149,12 @@ enum Denial {
     WrongToken(Shape),
 }
 
-impl<B> tower::Service<Request<B>> for Service {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl Answer for Service {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
         let inner = Arc::clone(&self.0);
         let asked_at = Instant::now();
         let wanted = inner.wanted(&request);
-        Box::pin(async move { Ok(inner.answer(wanted, asked_at).await) })
+        Answered::later(async move { inner.answer(wanted, asked_at).await })
     }
 }
 

@@ -1,10 +1,6 @@
 //! Where the kubelet and Prometheus ask an injector: over plain HTTP, apart from where the API server
 //! does.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,6 +10,7 @@ use tokio::sync::watch;
 use super::Metrics;
 use super::certificates::Status;
 use crate::listener::reply::{OPEN_METRICS, TEXT, reply};
+use crate::listener::{Answer, Answered};
 
 const NO_CERTIFICATE: &str =
     "not ready: there is no certificate yet that the API servers trust; the log says why\n";
@@ -53,16 +50,8 @@ impl Admin {
     }
 }
 
-impl tower::Service<Request<Incoming>> for Admin {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        ready(Ok(self.answer(request.method(), request.uri().path())))
+impl Answer for Admin {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
+        Answered::now(self.answer(request.method(), request.uri().path()))
     }
 }

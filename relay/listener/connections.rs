@@ -7,24 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Answer, LARGEST_HEAD, Limits};
+use super::{Answer, Answered, Closed, LARGEST_HEAD, Limits, Reply, Stream};
 
 /// The connections of one server. They end when it is dropped.
-pub(super) struct Connections<S> {
-    service: S,
+pub(super) struct Connections {
+    answer: Arc<dyn Answer>,
     http: http1::Builder,
     limits: Limits,
     shared: Arc<Shared>,
@@ -123,8 +121,8 @@ impl DrainSwitch {
     }
 }
 
-impl<S: Answer> Connections<S> {
-    pub(super) fn new(service: S, limits: Limits) -> Self {
+impl Connections {
+    pub(super) fn new(answer: Arc<dyn Answer>, limits: Limits) -> Self {
         let mut http = http1::Builder::new();
         http.max_buf_size(LARGEST_HEAD)
             // Idle connections are closed by their number; hyper would make a timer per request.
@@ -132,7 +130,7 @@ impl<S: Answer> Connections<S> {
             // A client may close its sending side once it has sent its request, as `nc` does.
             .half_close(true);
         Self {
-            service,
+            answer,
             http,
             limits,
             shared: Arc::new(Shared {
@@ -153,9 +151,10 @@ impl<S: Answer> Connections<S> {
     }
 
     /// Serves a connection.
-    pub(super) fn open(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    pub(super) fn open(&mut self, stream: Stream) {
         let activity = Activity::of_new(&self.shared);
-        let service = Observed { service: self.service.clone(), activity: Arc::clone(&activity) };
+        let service =
+            Observed { answer: Arc::clone(&self.answer), activity: Arc::clone(&activity) };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let task = self.tasks.spawn(drive(connection));
         self.open.insert(task.id(), Open { activity, task });
@@ -275,18 +274,14 @@ impl<S: Answer> Connections<S> {
     }
 }
 
-impl<S> Drop for Connections<S> {
+impl Drop for Connections {
     fn drop(&mut self) {
         self.limits.open.set(0);
     }
 }
 
 /// Drives a connection to its end.
-async fn drive<Io, S>(mut connection: http1::Connection<TokioIo<Io>, Observed<S>>)
-where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Answer,
-{
+async fn drive(mut connection: http1::Connection<TokioIo<Stream>, Observed>) {
     let Err(error) = (&mut connection).await else {
         return;
     };
@@ -298,7 +293,7 @@ where
 
 /// Reads on for a while after the last answer. A socket that is closed with unread bytes resets
 /// the connection, and the client may then lose the answer that said what was wrong.
-async fn linger(mut stream: impl AsyncRead + Unpin) {
+async fn linger(mut stream: Stream) {
     const LONGEST: Duration = Duration::from_secs(1);
     const MOST_BYTES: u64 = 1024 * 1024;
     let mut rest = (&mut stream).take(MOST_BYTES);
@@ -321,45 +316,38 @@ impl Arrival {
     }
 }
 
-/// A service that notes when it answers.
-struct Observed<S> {
-    service: S,
+/// What notes when it answers.
+struct Observed {
+    answer: Arc<dyn Answer>,
     activity: Arc<Activity>,
 }
 
-impl<S: Answer> hyper::service::Service<Request<Incoming>> for Observed<S> {
-    type Response = Response<Full<Bytes>>;
-    type Error = S::Error;
-    type Future = Answering<S::Future>;
+impl hyper::service::Service<Request<Incoming>> for Observed {
+    type Response = Reply;
+    type Error = Closed;
+    type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         if request.body().is_end_stream() {
             self.activity.state.store(BUSY, Ordering::Relaxed);
         } else {
             self.activity.awaits_body();
             request.extensions_mut().insert(Arrival(Arc::clone(&self.activity)));
         }
-        Answering {
-            busy: Busy(Arc::clone(&self.activity)),
-            // Without `poll_ready`: see `Answer`.
-            answer: self.service.clone().call(request),
-        }
+        Answering { busy: Busy(Arc::clone(&self.activity)), answer: self.answer.answer(request) }
     }
 }
 
 /// An answer under way.
-struct Answering<F> {
+struct Answering {
     busy: Busy,
-    answer: F,
+    answer: Answered,
 }
 
-impl<F, E> Future for Answering<F>
-where
-    F: Future<Output = Result<Response<Full<Bytes>>, E>> + Unpin,
-{
-    type Output = F::Output;
+impl Future for Answering {
+    type Output = Result<Reply, Closed>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answered = std::task::ready!(Pin::new(&mut self.answer).poll(context));
         if self.busy.0.shared.draining.load(Ordering::Relaxed)
             && let Ok(response) = &mut answered

@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use tokio_rustls::{TlsAcceptor, server};
 use tracing::debug;
 
-use super::Accept;
+use super::{Accept, Stream};
 
 /// An API server in the same cluster needs some milliseconds. How many handshakes there are at one
 /// time is bounded with the connections: each is one that may be closed to make room.
@@ -97,52 +97,42 @@ impl<A: Accept> Tls<A> {
 }
 
 impl<A: Accept> Accept for Tls<A> {
-    type Stream = Stream<A::Stream>;
-
     /// The API server keeps a connection for 90 s, and it does not ask again if its request meets one that
     /// was just closed here: whoever asks must be the one that closes.
-    const IDLE_LIMIT: Duration = Duration::from_secs(180);
+    fn idle_limit(&self) -> Duration {
+        Duration::from_secs(180)
+    }
 
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>> {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let accepted = ready!(self.inner.poll_accept(context))?;
-        Poll::Ready(Ok(Stream {
+        Poll::Ready(Ok(Stream::Other(Box::new(Secured {
             state: State::Handshake {
                 accept: Box::new(self.acceptor.accept(accepted)),
                 deadline: Box::pin(tokio::time::sleep(HANDSHAKE)),
             },
             current: self.current.clone(),
-        }))
+        }))))
     }
 }
 
 /// A connection, which does its handshake when it is first read.
-pub struct Stream<Io> {
-    state: State<Io>,
+struct Secured {
+    state: State,
     current: Current,
 }
 
-enum State<Io> {
-    Handshake { accept: Box<tokio_rustls::Accept<Io>>, deadline: Pin<Box<Sleep>> },
-    Open(Box<server::TlsStream<Io>>),
+enum State {
+    Handshake { accept: Box<tokio_rustls::Accept<Stream>>, deadline: Pin<Box<Sleep>> },
+    Open(Box<server::TlsStream<Stream>>),
     Failed,
 }
 
-impl<Io> fmt::Debug for Stream<Io> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::Handshake { .. } => "Stream(handshake)",
-            State::Open(_) => "Stream(open)",
-            State::Failed => "Stream(failed)",
-        })
-    }
-}
-
-impl<Io: AsyncRead + AsyncWrite + Unpin> Stream<Io> {
+impl Secured {
     /// The connection, once its handshake is done.
     fn poll_open(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<Pin<&mut server::TlsStream<Io>>>> {
+    ) -> Poll<io::Result<Pin<&mut server::TlsStream<Stream>>>> {
         if let State::Handshake { accept, deadline } = &mut self.state {
             let done = match Pin::new(accept).poll(context) {
                 Poll::Ready(done) => done,
@@ -185,7 +175,7 @@ fn is_distrust(error: &io::Error) -> bool {
     )
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
+impl AsyncRead for Secured {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -195,7 +185,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<Io> {
+impl AsyncWrite for Secured {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

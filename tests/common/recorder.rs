@@ -1,12 +1,9 @@
 //! The upstream's service with a gate before it and a record of every secret that it hands out.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use credential_relay::dev::sts::Closed;
+use credential_relay::listener::{Answer, Answered, Closed, Reply};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -45,55 +42,19 @@ pub(crate) struct Recorder<S> {
     pub(crate) arrived: watch::Sender<usize>,
 }
 
-/// An embedded upstream.
-pub(crate) trait Upstream:
-    tower::Service<
-        Request<Incoming>,
-        Response = Response<Full<Bytes>>,
-        Error = Closed,
-        Future: Send,
-    > + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> Upstream for S where
-    S: tower::Service<
-            Request<Incoming>,
-            Response = Response<Full<Bytes>>,
-            Error = Closed,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static
-{
-}
-
-impl<S: Upstream> Recorder<S> {
-    async fn respond(
-        mut self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
+impl<S: Answer + Clone> Recorder<S> {
+    async fn respond(mut self, request: Request<Incoming>) -> Result<Reply, Closed> {
         self.arrived.send_modify(|calls| *calls += 1);
         self.open.wait_for(|open| *open).await.unwrap();
-        let (head, body) = self.upstream.call(request).await?.into_parts();
+        let (head, body) = self.upstream.answer(request).await?.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         self.issued.note(&String::from_utf8_lossy(&body));
         Ok(Response::from_parts(head, Full::new(body)))
     }
 }
 
-impl<S: Upstream> tower::Service<Request<Incoming>> for Recorder<S> {
-    type Response = Response<Full<Bytes>>;
-    type Error = Closed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Closed>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(self.clone().respond(request))
+impl<S: Answer + Clone> Answer for Recorder<S> {
+    fn answer(&self, request: Request<Incoming>) -> Answered {
+        Answered::Later(Box::pin(self.clone().respond(request)))
     }
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::listener::{Answer, Answered};
 
 const NAME: &str = "injector.relay.svc";
 
@@ -16,10 +17,9 @@ const NAME: &str = "injector.relay.svc";
 struct Given(Mutex<Vec<DuplexStream>>);
 
 impl Accept for Given {
-    type Stream = DuplexStream;
-
-    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<DuplexStream>> {
-        self.0.lock().unwrap().pop().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))
+    fn poll_accept(&self, _: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let next = self.0.lock().unwrap().pop();
+        next.map_or(Poll::Pending, |end| Poll::Ready(Ok(Stream::Other(Box::new(end)))))
     }
 }
 
@@ -36,7 +36,7 @@ fn listener(current: &Current) -> Tls<Given> {
 }
 
 /// A client's end, and what the listener accepts for it.
-async fn connected(listener: &Tls<Given>) -> (DuplexStream, Stream<DuplexStream>) {
+async fn connected(listener: &Tls<Given>) -> (DuplexStream, Stream) {
     let (client, server) = duplex(1 << 16);
     listener.inner.0.lock().unwrap().push(server);
     let accepted = std::future::poll_fn(|context| listener.poll_accept(context)).await;
@@ -59,7 +59,7 @@ fn connector(trusted: &CertificateDer<'static>) -> TlsConnector {
 async fn secured(
     listener: &Tls<Given>,
     trusted: &CertificateDer<'static>,
-) -> io::Result<(tokio_rustls::client::TlsStream<DuplexStream>, Stream<DuplexStream>)> {
+) -> io::Result<(tokio_rustls::client::TlsStream<DuplexStream>, Stream)> {
     let (client, mut server) = connected(listener).await;
     let name = ServerName::try_from(NAME).unwrap();
     let echoes = async {
@@ -133,20 +133,11 @@ async fn plain_http_is_refused() {
     assert!(server.read_u8().await.is_err());
 }
 
-#[derive(Clone)]
 struct Silent;
 
-impl tower::Service<hyper::Request<hyper::body::Incoming>> for Silent {
-    type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;
-    type Error = std::convert::Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: hyper::Request<hyper::body::Incoming>) -> Self::Future {
-        std::future::ready(Ok(hyper::Response::default()))
+impl Answer for Silent {
+    fn answer(&self, _: hyper::Request<hyper::body::Incoming>) -> Answered {
+        Answered::now(hyper::Response::default())
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 
 use super::client::Client;
 use super::login::Ambient;
@@ -21,6 +21,7 @@ use crate::credential::Secret;
 use crate::dev::sts::{self, IssuedLifetime, Regions, Sts, User};
 use crate::dev::vault::{self, Grant, Material, Operation, Vault};
 use crate::failure::Failure;
+use crate::listener::Answer;
 use crate::metrics::{Metrics, ProfileMetrics};
 use crate::transport::{Security, Transports};
 
@@ -75,11 +76,13 @@ impl World {
         let vault = Vault::new(settings, sts, manual.clock());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let service = TowerToHyperService::new(vault.clone());
+        let served = vault.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let io = TokioIo::new(stream);
-                tokio::spawn(http1::Builder::new().serve_connection(io, service.clone()));
+                let vault = served.clone();
+                let service = service_fn(move |request| vault.answer(request));
+                tokio::spawn(http1::Builder::new().serve_connection(io, service));
             }
         });
         let session = session(&address, &manual, Login::Token, Ambient::Nothing);
