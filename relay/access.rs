@@ -10,6 +10,11 @@ use zeroize::Zeroizing;
 use crate::config::values::TokenDigest;
 use crate::credential::Secret;
 
+/// What fresh tokens are made of.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// How many of these: of 6 bits each.
+const GENERATED: usize = 43;
+
 /// An access token: printable ASCII without blanks, long enough not to be guessed.
 #[derive(Clone, Debug)]
 pub struct AccessToken(Secret);
@@ -26,13 +31,16 @@ impl AccessToken {
     /// # Errors
     /// If the operating system gives no random numbers.
     pub fn generate() -> Result<Self, NoRandomness> {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        const LENGTH: usize = 43;
-        let mut random = Zeroizing::new([0_u8; LENGTH]);
+        let mut random = Zeroizing::new([0_u8; GENERATED]);
         SystemRandom::new().fill(random.as_mut_slice()).map_err(|_| NoRandomness)?;
         let text = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
         Ok(Self(Secret::new(text)))
+    }
+
+    /// Whether it has the shape of those that [`AccessToken::generate`] makes.
+    pub fn is_generated(&self) -> bool {
+        let text = self.expose().as_bytes();
+        text.len() == GENERATED && text.iter().all(|byte| ALPHABET.contains(byte))
     }
 
     /// Whether this was presented; in constant time for texts of its length.
@@ -51,8 +59,12 @@ impl AccessToken {
     }
 }
 
-/// The digest of a text that may be an access token.
-pub fn digest_of(text: &[u8]) -> TokenDigest {
+/// The digest of what may be an access token by its length; what is shorter could be guessed.
+pub fn digest_presented(text: &[u8]) -> Option<TokenDigest> {
+    (AccessToken::SHORTEST..=AccessToken::LONGEST).contains(&text.len()).then(|| digest_of(text))
+}
+
+fn digest_of(text: &[u8]) -> TokenDigest {
     let mut bytes = [0; TokenDigest::LEN];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
     TokenDigest::from(bytes)
@@ -142,7 +154,10 @@ mod tests {
     fn generated_tokens_are_legal_and_differ() {
         let (one, two) = (AccessToken::generate().unwrap(), AccessToken::generate().unwrap());
         assert_eq!(one.expose().len(), 43);
-        assert!(one.expose().parse::<AccessToken>().is_ok());
+        assert!(one.is_generated() && one.expose().parse::<AccessToken>().is_ok());
+        for other in ["a".repeat(42), "a".repeat(44), "$(POD_IP)".repeat(5)] {
+            assert!(!other.parse::<AccessToken>().unwrap().is_generated(), "{other}");
+        }
         assert!(!one.matches(two.expose().as_bytes()));
         assert!(one.matches(one.expose().as_bytes()));
     }

@@ -65,13 +65,16 @@ fn apply(mut document: Value, patch: &Value) -> Value {
     document
 }
 
+/// What tokens start with here: of the length of real ones.
+const INLINE: &str = "inline-token-of-a-test_";
+
 /// Tokens that are the same in every run, each another.
 struct Mint(Cell<usize>);
 
 impl Mint {
     fn token(&self) -> Result<AccessToken, NoRandomness> {
         self.0.set(self.0.get() + 1);
-        Ok(format!("inline-token-of-a-test-{}", self.0.get()).parse().unwrap())
+        Ok(format!("{INLINE}{:020}", self.0.get()).parse().unwrap())
     }
 }
 
@@ -224,8 +227,6 @@ fn each_container_reaches_its_own_profile_and_no_other() {
 /// What is sent may be anything: it is answered, and never by a panic.
 #[test]
 fn odd_pods_are_answered() {
-    let settings = settings("plain");
-    let pod = yaml(&read("plain.pod.yaml").unwrap());
     let odd = [
         Value::Null,
         true.into(),
@@ -234,15 +235,44 @@ fn odd_pods_are_answered() {
         Value::Array(vec![Value::Null, 5.into()]),
         json!({ "a": { "b": [] } }),
     ];
-    let mut pointers = Vec::new();
-    walk(&pod, String::new(), &mut pointers);
-    for pointer in pointers {
-        for value in &odd {
-            let mut pod = pod.clone();
-            *pod.pointer_mut(&pointer).unwrap() = value.clone();
-            let _ = mutate(&pod, "payments", &settings, &none);
+    for name in ["plain", "inline-token-again"] {
+        let settings = settings(name);
+        let fresh = yaml(&read(&format!("{name}.pod.yaml")).unwrap());
+        for pod in [case(name).unwrap(), fresh] {
+            let mut pointers = Vec::new();
+            walk(&pod, String::new(), &mut pointers);
+            for pointer in pointers {
+                for value in &odd {
+                    let mut pod = pod.clone();
+                    *pod.pointer_mut(&pointer).unwrap() = value.clone();
+                    let mint = Mint(Cell::new(0));
+                    let _ = mutate(&pod, "payments", &settings, &|| mint.token());
+                }
+            }
         }
     }
+}
+
+/// What is as large as may be is not too large once the relay is in it.
+#[test]
+fn a_pod_at_the_limits_can_be_looked_at_again() {
+    let settings = settings("inline-token");
+    let mut pod = yaml(&read("inline-token.pod.yaml").unwrap());
+    let many = |count, make: &dyn Fn(usize) -> Value| (0..count).map(make).collect::<Value>();
+    let env = many(2000, &|n| json!({ "name": format!("V{n}"), "value": "x" }));
+    let mounts = many(2000, &|n| json!({ "name": "v0", "mountPath": format!("/m{n}") }));
+    let container = |n| json!({ "name": format!("c{n}"), "image": "x" });
+    let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.retain(|name, _| !name.contains('.') || name.matches('.').count() == 1);
+    pod["spec"] = json!({ "containers": many(200, &container) });
+    pod["spec"]["containers"][0]["env"] = env;
+    pod["spec"]["containers"][0]["volumeMounts"] = mounts;
+    pod["spec"]["volumes"] = many(1000, &|n| json!({ "name": format!("v{n}"), "emptyDir": {} }));
+    let mint = Mint(Cell::new(0));
+    let pod = admitted(pod, &settings, &mint).unwrap();
+    assert_eq!(mint.0.get(), 200);
+    let again = mutate(&pod, "payments", &settings, &none);
+    assert!(matches!(again, Ok(Outcome::Unchanged)), "{again:?}");
 }
 
 /// The API server asks before it looks at a pod itself, so a pod may be as large as a request. What
@@ -322,5 +352,5 @@ fn an_inline_token_is_random_and_not_printed() {
     let mint = Mint(Cell::new(0));
     let injected = mutate(&pod, "payments", &settings, &|| mint.token()).unwrap();
     let text = format!("{injected:?}");
-    assert!(text.contains("add /spec/") && !text.contains("inline-token-of"), "{text}");
+    assert!(text.contains("add /spec/") && !text.contains(INLINE), "{text}");
 }

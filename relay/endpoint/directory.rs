@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::HOLD;
 use super::answer::{self, Decision, Refusal};
-use crate::access::{AccessToken, Shape, digest_of};
+use crate::access::{AccessToken, Shape, digest_presented};
 use crate::clock::{Clock, Moment};
 use crate::config::values::{ProfileName, TokenDigest};
 use crate::metrics::{Metrics, RequestMetrics};
@@ -33,15 +33,12 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Compares with everything, so that the time it takes does not tell which was right. What a
-    /// digest's comparison may tell is of the digest, of which no token can be made.
-    fn opens_to(&self, presented: &[u8]) -> bool {
+    /// Compares with everything, so that the time it takes does not tell which was right. What a digest's
+    /// comparison may tell is of the digest, of which no token can be made.
+    fn opens_to(&self, presented: &[u8], digest: Option<&TokenDigest>) -> bool {
         let by_token =
             self.tokens.iter().fold(false, |found, token| token.matches(presented) | found);
-        if self.digests.is_empty() {
-            return by_token;
-        }
-        by_token | self.digests.contains(&digest_of(presented))
+        by_token | digest.is_some_and(|digest| self.digests.contains(digest))
     }
 }
 
@@ -95,13 +92,15 @@ impl Directory {
         presented: Option<&[u8]>,
     ) -> Result<&Arc<Profile>, Refusal<'static>> {
         let presented = presented.ok_or(Refusal::NoToken)?;
+        let has_digests = self.0.iter().any(|profile| !profile.keyring.digests.is_empty());
+        let digest = has_digests.then(|| digest_presented(presented)).flatten();
         let mut opened = None;
         let mut count = 0_usize;
         let mut exists = false;
         for profile in &self.0 {
             let is_wanted = wanted.is_none_or(|name| name == profile.name.as_str());
             exists |= is_wanted;
-            if profile.keyring.opens_to(presented) {
+            if profile.keyring.opens_to(presented, digest.as_ref()) {
                 count += 1;
                 if is_wanted {
                     opened = Some(profile);

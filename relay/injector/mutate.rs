@@ -1,4 +1,4 @@
-//! From a pod to the pod with the relay in it: a pure function, so that what is done to whom can be
+//! From a pod to the pod with the relay in it: a pure function (the tokens that it may need are given to it), so that what is done to whom can be
 //! read from files (tests/inject_cases). It is the same to do it once or twice, whatever other webhooks did
 //! in between.
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::denial::Denial;
-use super::wishes::PREFIX;
+use super::wishes::{INJECTED, PREFIX, annotation};
 use crate::config::mistakes::shape;
 
 /// The name of the injected container; what the injector adds starts with it.
@@ -151,15 +151,17 @@ const LONGEST_ANNOTATIONS: usize = 16 * 1024;
 /// What there is too much of.
 pub(super) fn check_size(pod: Pod<'_>) -> Result<(), Denial> {
     let mut denial = Denial::default();
-    if pod.containers().count() > MOST_CONTAINERS {
+    // What the injector gave to a pod that it looks at again is less than the pod's own.
+    let times = if pod.annotations().contains_key(annotation(INJECTED).as_str()) { 2 } else { 1 };
+    if pod.containers().count() > times * MOST_CONTAINERS {
         denial.add("spec", format!("{MOST_CONTAINERS} containers at most can be injected"));
     }
-    if pod.list("volumes").len() > MOST_VOLUMES {
+    if pod.list("volumes").len() > times * MOST_VOLUMES {
         denial.add("spec.volumes", format!("{MOST_VOLUMES} at most can be looked at"));
     }
     for (field, what) in [("env", "variables"), ("volumeMounts", "volume mounts")] {
         let count = |one: &Value| one.get(field).and_then(Value::as_array).map_or(0, Vec::len);
-        if pod.containers().any(|one| count(one) > MOST_OF_ONE) {
+        if pod.containers().any(|one| count(one) > times * MOST_OF_ONE) {
             let what = format!("a container has {MOST_OF_ONE} {what} at most");
             denial.add("spec.containers", what);
         }

@@ -6,7 +6,7 @@ use super::denial::Denial;
 use super::pod::Pod;
 use super::wishes::{
     CONFIG, CONFLICTS, Configuration, Conflicts, Delivery, INLINE_TOKEN, Identity, PROFILE,
-    ROLE_ARN, VAULT_ROLE, Wishes, annotation,
+    ROLE_ARN, VAULT_ROLE, Wish, Wishes, annotation,
 };
 use crate::config::injector::{Catalogue, Inline, Pattern, Rule};
 use crate::config::mistakes::{one_of, told, unknown};
@@ -44,13 +44,13 @@ pub(super) fn check(
         let what = format!("the injector's policy has no rule for {subject}");
         return Err(Denial::one("policy", what));
     }
-    let liberties = liberties(pod, wishes);
+    let liberties = liberties(pod, wishes.conflicts);
     let mut check = Check { rules, catalogue, subject, liberties, denial: Denial::default() };
     match &wishes.configuration {
         Configuration::ConfigMap(name) => check.config_map(name),
         Configuration::Composed => {
             for wish in &wishes.containers {
-                check.identity(&wish.identity);
+                check.wish(wish);
             }
         }
     }
@@ -64,16 +64,9 @@ struct Liberty {
     given: fn(&Rule) -> bool,
 }
 
-fn liberties(pod: Pod<'_>, wishes: &Wishes) -> Vec<Liberty> {
+fn liberties(pod: Pod<'_>, conflicts: Conflicts) -> Vec<Liberty> {
     let mut liberties = Vec::new();
-    if wishes.containers.iter().any(|wish| wish.token == Delivery::Inline) {
-        liberties.push(Liberty {
-            place: annotation(INLINE_TOKEN),
-            what: "this: everyone who may read the pod sees its access tokens",
-            given: |rule| rule.inline_tokens,
-        });
-    }
-    if wishes.conflicts == Conflicts::Replace {
+    if conflicts == Conflicts::Replace {
         liberties.push(Liberty {
             place: annotation(CONFLICTS),
             what: "to replace anything",
@@ -97,6 +90,15 @@ fn liberties(pod: Pod<'_>, wishes: &Wishes) -> Vec<Liberty> {
         }
     }
     liberties
+}
+
+/// What one container asks for beside its identity.
+fn inline_token(wish: &Wish) -> Option<Liberty> {
+    (wish.token == Delivery::Inline).then(|| Liberty {
+        place: annotation(INLINE_TOKEN),
+        what: "this: everyone who may read the pod sees the access token",
+        given: |rule| rule.inline_tokens,
+    })
 }
 
 fn is_about(rule: &Rule, subject: Subject<'_>) -> bool {
@@ -142,20 +144,20 @@ impl Check<'_> {
         if !self.allows(|rule| any(&rule.config_maps, name)) {
             self.forbid(annotation(CONFIG), "this ConfigMap");
         }
-        self.liberties_beside(|rule| any(&rule.config_maps, name));
+        self.liberties_beside(None, |rule| any(&rule.config_maps, name));
     }
 
-    fn identity(&mut self, identity: &Identity) {
-        match identity {
+    fn wish(&mut self, wish: &Wish) {
+        match &wish.identity {
             Identity::Profile(name) => self.profile(name.as_str()),
             Identity::Inline(inline) => self.inline(inline),
         }
-        self.liberties_beside(|rule| grants(rule, identity));
+        self.liberties_beside(inline_token(wish).as_ref(), |rule| grants(rule, &wish.identity));
     }
 
     /// Checks that one rule of those that grant something allows all that the pod does beside it. Where
     /// none grants it, which is told already, any rule counts.
-    fn liberties_beside(&mut self, grants: impl Fn(&Rule) -> bool) {
+    fn liberties_beside(&mut self, more: Option<&Liberty>, grants: impl Fn(&Rule) -> bool) {
         let mut granting: Vec<&Rule> =
             self.rules.iter().copied().filter(|rule| grants(rule)).collect();
         if granting.is_empty() {
@@ -163,7 +165,7 @@ impl Check<'_> {
         }
         let missing = |rule: &&Rule| {
             let given = |liberty: &&Liberty| !(liberty.given)(rule);
-            self.liberties.iter().filter(given).collect::<Vec<_>>()
+            self.liberties.iter().chain(more).filter(given).collect::<Vec<_>>()
         };
         // What the rule that allows most does not.
         let Some(missing) = granting.iter().map(missing).min_by_key(Vec::len) else { return };

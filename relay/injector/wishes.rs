@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use super::denial::Denial;
 use super::pod::Pod;
+use crate::arn::RoleArn;
 use crate::config::injector::Inline;
 use crate::config::mistakes::{nearest, one_of, shape, told, unknown};
-use crate::config::values::ProfileName;
+use crate::config::values::{ProfileName, VaultName};
 
 /// What every annotation of the injector starts with.
 pub const PREFIX: &str = "credential-relay.io/";
@@ -100,10 +101,15 @@ impl Wishes {
         let conflicts = reader.conflicts();
         let configuration = reader.configuration();
         let skipped = reader.skipped();
+        reader.of_pod();
         let mut containers = Vec::new();
         for name in pod.applications() {
+            let told = reader.denial.clone();
             let identity = reader.identity(name, skipped.contains(&name));
-            let token = reader.delivery(name, identity.is_some());
+            let token = reader.delivery(name);
+            if identity.is_none() && token == Delivery::Inline && reader.denial == told {
+                reader.needs_no_token(name);
+            }
             if let Some(identity) = identity {
                 containers.push(Wish { container: name.to_owned(), identity, token });
             }
@@ -218,32 +224,42 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is said of the pod is read whether or not a container goes by it.
+    fn of_pod(&mut self) {
+        if let Some(text) = self.text(PROFILE, None) {
+            self.read::<ProfileName>(text, PROFILE, None);
+        }
+        if let Some(text) = self.text(VAULT_ROLE, None) {
+            self.read::<VaultName>(text, VAULT_ROLE, None);
+        }
+        if let Some(text) = self.text(ROLE_ARN, None) {
+            self.read::<RoleArn>(text, ROLE_ARN, None);
+        }
+        self.inline_token(None);
+    }
+
     /// Where a container finds its token: what is said of it alone outranks what is said of the pod.
-    fn delivery(&mut self, container: &'a str, has_identity: bool) -> Delivery {
-        let own = self.text(INLINE_TOKEN, Some(container));
-        let whose = own.map(|_| container);
-        let place = place(INLINE_TOKEN, whose);
-        match own.or_else(|| self.text(INLINE_TOKEN, None)) {
-            None | Some("false") => Delivery::File,
-            Some("true") if !has_identity => {
-                if own.is_some() && self.denial.is_empty() {
-                    let what = "the container gets no credentials, so it needs no token: remove this, or say what it gets";
-                    self.denial.add(place, what);
-                }
-                Delivery::File
-            }
-            Some("true") => {
-                if self.text(CONFIG, None).is_some() {
-                    let what = "the ConfigMap of credential-relay.io/config is the whole configuration, to which the injector cannot add a token: leave this out";
-                    self.denial.add(place, what);
-                }
-                Delivery::Inline
-            }
-            Some(other) => {
-                let what = format!("{}; true or false was expected", shape(other));
-                self.denial.add(place, what);
-                Delivery::File
-            }
+    fn delivery(&mut self, container: &'a str) -> Delivery {
+        let own = self.inline_token(Some(container));
+        own.or_else(|| self.inline_token(None)).unwrap_or(Delivery::File)
+    }
+
+    fn inline_token(&mut self, whose: Option<&'a str>) -> Option<Delivery> {
+        let what = match self.text(INLINE_TOKEN, whose)? {
+            "false" => return Some(Delivery::File),
+            "true" if self.text(CONFIG, None).is_none() => return Some(Delivery::Inline),
+            "true" => "the ConfigMap of credential-relay.io/config is the whole configuration, to which the injector cannot add a token: leave this out".to_owned(),
+            other => format!("{}; true or false was expected", shape(other)),
+        };
+        self.denial.add(place(INLINE_TOKEN, whose), what);
+        Some(Delivery::File)
+    }
+
+    /// Where the pod as a whole has inline tokens, a container without credentials goes without.
+    fn needs_no_token(&mut self, container: &'a str) {
+        if self.text(INLINE_TOKEN, Some(container)).is_some() {
+            let what = "the container gets no credentials, so it needs no token: remove this, or say what it gets";
+            self.denial.add(place(INLINE_TOKEN, Some(container)), what);
         }
     }
 

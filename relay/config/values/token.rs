@@ -6,6 +6,9 @@ use std::str::FromStr;
 /// What such a text starts with.
 const KIND: &str = "sha256:";
 
+/// Of a variable that is not set.
+const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// The SHA-256 of an access token. It is no secret: the relay's own tokens cannot be guessed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TokenDigest([u8; Self::LEN]);
@@ -25,6 +28,12 @@ impl FromStr for TokenDigest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == EMPTY {
+            return Err(
+                "this is the digest of an empty text: the token was not there when it was made"
+                    .to_owned(),
+            );
+        }
         let bytes = text.strip_prefix(KIND).and_then(bytes);
         bytes.map(Self).ok_or_else(|| {
             "the digest of an access token is sha256: and 64 of 0-9 a-f, as `printf %s \"$TOKEN\" | sha256sum` prints them".to_owned()
@@ -73,6 +82,7 @@ mod tests {
     fn a_digest_is_read_as_it_is_written() {
         let text = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(text.parse::<TokenDigest>().unwrap().to_string(), text);
+        assert!(EMPTY.parse::<TokenDigest>().unwrap_err().contains("empty"));
         for wrong in [
             String::new(),
             "0f".repeat(32),

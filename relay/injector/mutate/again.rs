@@ -7,7 +7,7 @@ mod relay;
 
 use serde_json::Value;
 
-use super::plan::Plan;
+use super::plan::{INLINE, Plan, Token};
 use super::volumes::{self, ACCESS, PREFIX};
 use super::{Denial, Pod, RELAY};
 use crate::injector::pod::{cut, name_of};
@@ -33,6 +33,7 @@ pub(super) fn check(pod: Pod<'_>, plan: &Plan<'_>) -> Denial {
             relay::check(container, plan, &mut denial);
         } else {
             check_mounts(container, name, plan, &mut denial);
+            check_tokens(container, name, plan, &mut denial);
         }
     }
     denial
@@ -71,6 +72,31 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
         if volume.starts_with(PREFIX) && !right {
             let what = format!("that the container {name} sees the volume {}", cut(volume));
             denial.add("spec.containers", not_ours(&what));
+        }
+    }
+}
+
+/// Nor has it in its environment: another webhook may have made it as a copy of that one.
+fn check_tokens(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Denial) {
+    let others = plan.shares.iter().filter(|share| share.container != name);
+    let others: Vec<(&str, &str)> = others
+        .filter_map(|share| match &share.token {
+            Token::Inline(token) => Some((share.container.as_str(), token.expose())),
+            Token::File => None,
+        })
+        .collect();
+    // One that has a token itself cannot have two in that variable: what collides is looked at there.
+    let own = plan.share(name).map(|_| INLINE);
+    for variable in
+        items(container, "env").iter().filter(|one| own.is_none() || name_of(one) != own)
+    {
+        let value = variable.get("value").and_then(Value::as_str);
+        if let Some((other, _)) = others.iter().find(|(_, token)| value == Some(token)) {
+            let what = format!(
+                "the container {name} has the access token of the container {other} in its variable {}: remove it there",
+                cut(name_of(variable).unwrap_or_default())
+            );
+            denial.add("spec.containers", what);
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Denial, Mint, Pod, Subject};
+use serde_json::Value;
+
+use super::sidecar::TEXT;
+use super::{Denial, Mint, Pod, RELAY, Subject};
 use crate::access::AccessToken;
 use crate::config::injector::{Composed, Injector, PodNames, Wanted, short_of};
-use crate::config::values::ProfileName;
+use crate::config::values::{ProfileName, TokenDigest};
 use crate::injector::pod::name_of;
 use crate::injector::wishes::{
-    Configuration, Conflicts, Delivery, INJECTED, INLINE_TOKEN, Identity, ROLE_ARN, Wish, Wishes,
-    annotation,
+    Configuration, Conflicts, Delivery, INLINE_TOKEN, Identity, ROLE_ARN, Wish, Wishes, annotation,
 };
 
 /// Where the relay keeps what it shares with the applications, and its socket.
@@ -75,7 +77,8 @@ impl<'a> Plan<'a> {
                 (Source::ConfigMap(name.clone()), of_config_map(wishes))
             }
             Configuration::Composed => {
-                let (wanted, shares) = of_catalogue(wishes, |wish| token(pod, wish, mint))?;
+                let (wanted, shares) =
+                    of_catalogue(wishes, &mut Tokens { pod, given: Vec::new(), mint })?;
                 let name = pod.name();
                 let Subject { namespace, service_account } = subject;
                 let names = PodNames { name: &name, namespace, service_account };
@@ -104,7 +107,7 @@ fn refused(mistakes: &crate::config::mistakes::Mistakes) -> Denial {
 /// Each container has a token of its own, so that one that leaks is known by its container.
 fn of_catalogue(
     wishes: &Wishes,
-    token: impl Fn(&Wish) -> Result<Token, Denial>,
+    tokens: &mut Tokens<'_>,
 ) -> Result<(Vec<Wanted>, Vec<Share>), Denial> {
     let mut shares = Vec::new();
     let mut profiles: BTreeMap<ProfileName, Wanted> = BTreeMap::new();
@@ -129,7 +132,7 @@ fn of_catalogue(
             return Err(Denial::one(annotation(ROLE_ARN), what));
         }
         wanted.token_files.push(token_file);
-        let token = token(wish)?;
+        let token = tokens.of(wish)?;
         if let Token::Inline(token) = &token {
             wanted.token_digests.push(token.digest());
         }
@@ -139,25 +142,52 @@ fn of_catalogue(
     Ok((profiles.into_values().collect(), shares))
 }
 
-/// The token of a container: one that a pod was given before stays, since the relay of a pod that runs
-/// knows no other.
-fn token(pod: Pod<'_>, wish: &Wish, mint: Mint<'_>) -> Result<Token, Denial> {
-    if wish.token == Delivery::File {
-        return Ok(Token::File);
+/// Gives out the tokens that stand in the environment.
+struct Tokens<'a> {
+    pod: Pod<'a>,
+    /// Those that have their container already.
+    given: Vec<TokenDigest>,
+    mint: Mint<'a>,
+}
+
+impl Tokens<'_> {
+    /// The token of a container: one that it was given before stays, since the relay of a pod that runs knows
+    /// no other.
+    fn of(&mut self, wish: &Wish) -> Result<Token, Denial> {
+        if wish.token == Delivery::File {
+            return Ok(Token::File);
+        }
+        let token = match self.kept(&wish.container) {
+            Some(token) => token,
+            None => (self.mint)()
+                .map_err(|error| Denial::one(annotation(INLINE_TOKEN), error.to_string()))?,
+        };
+        self.given.push(token.digest());
+        Ok(Token::Inline(token))
     }
-    let marked = pod.annotations().contains_key(annotation(INJECTED).as_str());
-    let given = pod
-        .containers()
-        .filter(|one| marked && name_of(one) == Some(&wish.container))
-        .filter_map(|one| one.get("env")?.as_array())
-        .flatten()
-        .find(|variable| name_of(variable) == Some(INLINE))
-        .and_then(|variable| variable.get("value")?.as_str()?.parse().ok());
-    match given {
-        Some(token) => Ok(Token::Inline(token)),
-        None => mint()
-            .map(Token::Inline)
-            .map_err(|error| Denial::one(annotation(INLINE_TOKEN), error.to_string())),
+
+    /// What stands in the container's environment may be anybody's: the injector's own is one that the relay
+    /// of the pod knows, and that no other container has.
+    fn kept(&self, container: &str) -> Option<AccessToken> {
+        let named = |name: &str| self.pod.containers().find(|one| name_of(one) == Some(name));
+        let variables = |container: Option<&Value>, name: &str| -> Vec<String> {
+            let env = container.and_then(|one| one.get("env")?.as_array());
+            env.into_iter()
+                .flatten()
+                .filter(|one| name_of(one) == Some(name))
+                .filter_map(|one| Some(one.get("value")?.as_str()?.to_owned()))
+                .collect()
+        };
+        let known = variables(named(RELAY), TEXT);
+        variables(named(container), INLINE)
+            .iter()
+            .filter_map(|text| text.parse::<AccessToken>().ok())
+            .filter(AccessToken::is_generated)
+            .find(|token| {
+                let digest = token.digest();
+                let told = digest.to_string();
+                !self.given.contains(&digest) && known.iter().any(|text| text.contains(&told))
+            })
     }
 }
 
