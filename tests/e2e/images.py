@@ -1,6 +1,7 @@
 """The images that the tests run: the relay's own, by the Dockerfile that users have, and one for applications.
 
 Run as a program it compiles what the first one is made of, which takes minutes the first time: the tests then find it done.
+With an architecture and a folder it leaves that there, beside `emulated`, a program that runs the binary by QEMU.
 """
 
 import os
@@ -15,8 +16,9 @@ import containers
 import toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
-# The machine's, as images name it.
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+# Machines, by what images call them.
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+(ARCHITECTURE,) = (name for name, machine in MACHINES.items() if machine == os.uname().machine)
 LABELS = {"VERSION": "1.2.3-test", "REVISION": 40 * "1", "SOURCE": "https://example.com/relay"}
 
 
@@ -29,17 +31,16 @@ def files(folder):
     return containers.build("files", context)
 
 
-def compile_relay(folder):
+def compile_relay(folder, architecture=ARCHITECTURE):
     """Compiles the relay by the image's own script, and lays out in a folder what the image is made of."""
 
-    made = toolchain.built("musl")
     given = {
         **os.environ,
-        "PATH": f"{made / 'zig' / 'bin'}:{os.environ['PATH']}",
-        "TARGETARCH": ARCHITECTURE,
+        "PATH": f"{toolchain.built('zig') / 'bin'}:{os.environ['PATH']}",
+        "TARGETARCH": architecture,
         "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(toolchain.cache() / "target")),
         "ZIG_GLOBAL_CACHE_DIR": str(toolchain.cache() / "e2e" / "zig"),
-        "MUSL_RUSTFLAGS": f"--sysroot={made / 'sysroot'}",
+        "MUSL_RUSTFLAGS": f"--sysroot={toolchain.built(f'musl-{MACHINES[architecture]}')}",
     }
     command = [ROOT / "deploy" / "image" / "compile", folder]
     ran = subprocess.run(command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -78,9 +79,17 @@ def application(folder):
 
 def main():
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        compile_relay(folder)
+    with tempfile.TemporaryDirectory() as nowhere:
+        architecture, folder = sys.argv[1:] or (ARCHITECTURE, nowhere)
+        compile_relay(Path(folder).resolve(), architecture)
+        emulate(Path(folder).resolve(), MACHINES[architecture])
     print(f"e2e: the image's binary: ready in {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def emulate(folder, machine):
+    emulated = folder / "emulated"
+    emulated.write_text(f'#!/bin/sh\nexec qemu-{machine}-static "{folder}/credential-relay" "$@"\n')
+    emulated.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""What deploy/image/compile needs on a machine whose rustup cannot add the musl target: Zig, and a standard library made
-from the compiler's own sources. Those are rustup's component rust-src, or Debian's package of the same version.
+"""What deploy/image/compile needs on a machine whose rustup cannot add the musl target: Zig, and for each architecture a
+standard library made from the compiler's own sources. Those are rustup's component rust-src, or Debian's package of the
+same version.
 """
 
 import os
@@ -13,15 +14,20 @@ IMAGE = Path(__file__).resolve().parents[2] / "deploy" / "image"
 SUITE = "trixie-backports"
 
 
-def build(folder, run):
-    """Lays out below a folder: zig/, a virtual environment with Zig, and sysroot/, with the standard library."""
+def build_zig(folder, run):
+    """Makes the folder a virtual environment with Zig."""
 
-    run(sys.executable, "-m", "venv", folder / "zig")
-    pip = [folder / "zig" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    run(sys.executable, "-m", "venv", folder)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     run(*pip, "-r", IMAGE / "requirements.txt")
+
+
+def build_library(folder, machine, run):
+    """Makes the folder a sysroot with the standard library for a machine, as uname calls it: x86_64 or aarch64."""
+
     with_sources = folder / "sources"
     library = _of_rustup(run) or _of_debian(with_sources, run)
-    _build_library(library, folder, run)
+    _compile(library, folder, machine, run)
     shutil.rmtree(with_sources, ignore_errors=True)
 
 
@@ -66,10 +72,10 @@ def _apt(folder, run):
     return command
 
 
-def _build_library(library, folder, run):
+def _compile(library, folder, machine, run):
     """As the compiler's own build makes it: optimised, with bitcode for the link of everything at once."""
 
-    target = f"{os.uname().machine}-unknown-linux-musl"
+    target = f"{machine}-unknown-linux-musl"
     cargo_home = os.environ.get("CARGO_HOME", Path.home() / ".cargo")
     hidden = f"--remap-path-prefix={library.parent}=/rustc --remap-path-prefix={cargo_home}=/cargo"
     flags = f"-Cembed-bitcode=yes -Zforce-unstable-if-unmarked -Cpanic=unwind {hidden}"
@@ -81,7 +87,7 @@ def _build_library(library, folder, run):
         RUSTC_BOOTSTRAP="1",
         **{f"CARGO_TARGET_{target.upper().replace('-', '_')}_RUSTFLAGS": flags},
     )
-    kept = folder / "sysroot" / "lib" / "rustlib" / target / "lib"
+    kept = folder / "lib" / "rustlib" / target / "lib"
     kept.mkdir(parents=True)
     for crate in (built / target / "release" / "deps").glob("*.rlib"):
         shutil.copy(crate, kept)

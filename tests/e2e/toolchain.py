@@ -22,6 +22,7 @@ CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
 ANYWHERE = HERE.parent / "rolesanywhere"
 KUBE = HERE.parent / "kube"
+OWN_MUSL = f"musl-{os.uname().machine}"
 
 
 class Failed(Exception):
@@ -232,10 +233,19 @@ PARTS = {
             build_java,
         ),
         Part(
-            "musl",
-            [HERE / "musl.py", musl.IMAGE / "requirements.txt"],
-            ["rustc", "-vV"],
-            lambda folder: musl.build(folder, run),
+            "zig",
+            [musl.IMAGE / "requirements.txt"],
+            [sys.executable, "-c", "import sys; print(sys.version, sys.base_prefix)"],
+            lambda folder: musl.build_zig(folder, run),
+        ),
+        *(
+            Part(
+                f"musl-{machine}",
+                [HERE / "musl.py"],
+                ["rustc", "-vV"],
+                lambda folder, machine=machine: musl.build_library(folder, machine, run),
+            )
+            for machine in ("x86_64", "aarch64")
         ),
         Part(
             "rust",
@@ -280,7 +290,9 @@ def main():
         PARTS["vault"].ensure()
         print(PARTS["vault"].folder / "vault")
         return 0
-    for part in PARTS.values():
+    # Another machine's library only where it is asked for.
+    wanted = sys.argv[1:] or [name for name in PARTS if not name.startswith("musl-") or name == OWN_MUSL]
+    for part in map(PARTS.get, wanted):
         if part.name == "vault" and os.environ.get("VAULT_BIN"):
             continue
         try:
