@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test unit e2e lint audit bench dev image prerequisites cargo-deny clean-cache
+.PHONY: help test unit e2e arm64 lint audit bench dev image prerequisites cargo-deny clean-cache
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
@@ -29,6 +29,14 @@ e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, suc
 	tests/e2e/prepare
 	python3 tests/e2e/images.py
 	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+
+ARM64 := $(CREDENTIAL_RELAY_CACHE)/e2e/arm64
+arm64: ## the image's binary for arm64: compiled, and run by QEMU on a machine of another kind
+	@tests/prerequisites arm64
+	tests/e2e/prepare python zig musl-aarch64
+	python3 tests/e2e/images.py arm64 '$(ARM64)'
+	cd tests/e2e && RELAY_BIN='$(ARM64)/emulated' exec "$$(./prepare --python)" -m pytest \
+		arm64.py test_commands.py test_roles_anywhere.py $(ARGS)
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint

@@ -292,7 +292,7 @@ def main():
         return 0
     # Another machine's library only where it is asked for.
     wanted = sys.argv[1:] or [name for name in PARTS if not name.startswith("musl-") or name == OWN_MUSL]
-    for part in map(PARTS.get, wanted):
+    for part in [PARTS[name] for name in wanted]:
         if part.name == "vault" and os.environ.get("VAULT_BIN"):
             continue
         try:
