@@ -24,6 +24,7 @@ RUN /opt/image/compile --prepare
 WORKDIR /src
 # The dependencies' layer: it is built anew only when they change.
 COPY Cargo.toml Cargo.lock ./
+COPY listener listener
 RUN mkdir relay && touch relay/lib.rs && echo 'fn main() {}' >relay/main.rs && /opt/image/compile && rm -r relay
 COPY relay relay
 # An empty lib.rs that was compiled must not pass for this one, whose time may be older.

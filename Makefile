@@ -22,7 +22,7 @@ prerequisites: ## say what `make test` needs and this machine lacks
 	@tests/prerequisites test
 
 unit: ## the Rust tests
-	cargo test --locked
+	cargo test --locked --workspace
 
 e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
 	cargo build --locked
@@ -40,11 +40,11 @@ arm64: ## the image's binary for arm64: compiled, and run by QEMU on a machine o
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint
-	cargo fmt --check
+	cargo fmt --check --all
 	cargo fmt --check --manifest-path tests/e2e/clients/rust/Cargo.toml
-	cargo clippy --all-targets --locked -- -D warnings
-	cargo clippy --all-targets --locked --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo deny --locked check bans licenses sources
 
 audit: ## known vulnerabilities of dependencies; fetches the advisory database, so not a part of lint

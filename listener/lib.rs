@@ -6,11 +6,15 @@
 //! too. One that was accepted just now, or whose head has just come, is spared for a moment: a burst must
 //! not cost a request on its way. Idleness is kept as a number drawn from a counter when an answer ends: a
 //! request without a body costs two atomic stores for it, and no timer and no clock.
+//!
+//! It is a package of its own so that hyper's code, which is made where a connection is served, can be compiled for speed
+//! while the relay's own is compiled for size.
 
 mod answer;
 pub mod body;
 mod connections;
 pub mod reply;
+pub mod shutdown;
 mod stream;
 pub mod tls;
 
@@ -27,9 +31,9 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::shutdown::Signal;
 pub use answer::{Answer, Answered, Closed, Reply};
 use connections::Connections;
+use shutdown::Signal;
 pub use stream::{Io, Stream};
 
 /// The largest head of a request, in bytes; a larger one is answered 431. The heads that SDKs send
@@ -359,7 +363,7 @@ mod tests {
         let (_others, others) = connections(TIMES as usize);
         script.extend(others.into_iter().flat_map(|connection| [connection, failure()]));
         let limits = Limits::uncounted(8);
-        let (_trigger, signal) = crate::shutdown::channel();
+        let (_trigger, signal) = shutdown::channel();
         tokio::spawn(serve(vec![Scripted::new(script)], Silent, limits.clone(), signal));
 
         assert_eq!(asked(&mut clients[1]).await, ANSWERED);
@@ -374,7 +378,7 @@ mod tests {
     async fn a_burst_closes_no_connection_whose_request_is_on_its_way() {
         let (mut clients, burst) = connections(20);
         let limits = Limits::uncounted(2);
-        let (_trigger, signal) = crate::shutdown::channel();
+        let (_trigger, signal) = shutdown::channel();
         tokio::spawn(serve(vec![Scripted::new(burst)], Silent, limits.clone(), signal));
         for client in &mut clients {
             tokio::time::sleep(Duration::from_millis(40)).await;
@@ -387,7 +391,7 @@ mod tests {
     async fn a_connection_that_was_answered_makes_room_before_a_new_one() {
         let (mut clients, burst) = connections(3);
         clients[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        let (_trigger, signal) = crate::shutdown::channel();
+        let (_trigger, signal) = shutdown::channel();
         let listener = Scripted::new(burst);
         tokio::spawn(serve(vec![listener], Silent, Limits::uncounted(2), signal));
         let mut answer = String::new();
@@ -400,7 +404,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_silent_connections_holds_others_up_only_once() {
         let (mut clients, flood) = connections(1000);
-        let (_trigger, signal) = crate::shutdown::channel();
+        let (_trigger, signal) = shutdown::channel();
         let started = Instant::now();
         tokio::spawn(serve(vec![Scripted::new(flood)], Silent, Limits::uncounted(4), signal));
         assert_eq!(asked(&mut clients[999]).await, ANSWERED);
@@ -413,7 +417,7 @@ mod tests {
         let (mut clients, single) = connections(1);
         let flooded = Scripted::new(flood);
         let listeners = vec![flooded.clone(), Scripted::new(single)];
-        let (_trigger, signal) = crate::shutdown::channel();
+        let (_trigger, signal) = shutdown::channel();
         tokio::spawn(serve(listeners, Silent, Limits::uncounted(4), signal));
         assert_eq!(asked(&mut clients[0]).await, ANSWERED);
         assert!(flooded.0.lock().unwrap().len() > 900);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::listener::{Answer, Answered};
+use crate::{Answer, Answered};
 
 const NAME: &str = "injector.relay.svc";
 
