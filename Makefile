@@ -28,7 +28,7 @@ e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, suc
 	cargo build --locked
 	tests/e2e/prepare
 	python3 tests/e2e/images.py
-	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e --numprocesses 2 --dist loadfile $(ARGS)
 
 ARM64 := $(CREDENTIAL_RELAY_CACHE)/e2e/arm64
 arm64: ## the image's binary for arm64: compiled, and run by QEMU on a machine of another kind
