@@ -88,11 +88,11 @@ class TestAws:
     __test__ = False
 
     def __init__(self, folder, session_seconds):
-        self._journal = folder / "journal.jsonl"
+        self.journal_path = folder / "journal.jsonl"
         self._secrets = folder / "secrets"
         self._errors = folder / "moto.log"
         command = [sys.executable, HERE / "moto_server.py", "--session-seconds", session_seconds]
-        command += ["--journal", self._journal, "--secrets-file", self._secrets]
+        command += ["--journal", self.journal_path, "--secrets-file", self._secrets]
         with open(self._errors, "w") as errors:
             self._process = spawn(
                 command, environment(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
@@ -111,7 +111,7 @@ class TestAws:
     def journal(self, event, **wanted):
         """The journal's entries of one kind, in order. A line that is being written is left for the next look."""
 
-        whole_lines = self._journal.read_text().rpartition("\n")[0].splitlines()
+        whole_lines = self.journal_path.read_text().rpartition("\n")[0].splitlines()
         entries = [entry for entry in map(json.loads, whole_lines) if entry["event"] == event]
         return [entry for entry in entries if all(entry[name] == value for name, value in wanted.items())]
 
@@ -242,6 +242,9 @@ class Relay:
 
     def log(self):
         return self._log.read_text(errors="replace")
+
+    def token_path(self, profile):
+        return self._token_files[profile]
 
     def token(self, profile):
         return self._token_files[profile].read_text()

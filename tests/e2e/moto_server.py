@@ -405,7 +405,9 @@ def describe(endpoint):
     spoke = role(spoke_iam, "spoke", trust(hub, EXTERNAL_ID), **reads)
     locked = role(spoke_iam, "locked", trust(hub, LOCKED_EXTERNAL_ID), **reads)
     bucket = "files-of-the-tests"
-    client("s3", endpoint, SPOKE_ACCOUNT).create_bucket(Bucket=bucket)
+    storage = client("s3", endpoint, SPOKE_ACCOUNT)
+    storage.create_bucket(Bucket=bucket)
+    storage.put_object(Bucket=bucket, Key="hello", Body=b"hello\n")
     anything = {"Action": ["s3:*", "sts:GetCallerIdentity"], "Resource": "*"}
     files = role(spoke_iam, "files", trust(hub), **anything)
     _, operator = user(spoke_iam, "operator", Action="iam:*", Resource="*")

@@ -1,0 +1,85 @@
+"""The fixtures: two test AWSs and a relay before each. RELAY_BIN is the binary under test."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+import catalogue
+from harness import SESSION_SECONDS, Relay, TestAws
+from scenarios import Bench, chain
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="only the clients of the fast subset")
+
+
+def pytest_configure():
+    # SIGTERM ends the run as ^C does: with the fixtures' own endings, so that no server outlives it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    binary = os.environ.get("RELAY_BIN", "")
+    if not os.access(binary, os.X_OK) or not Path(binary).is_file():
+        raise pytest.UsageError(f"RELAY_BIN ({binary!r}) is not a program: run `make clients`, or build the relay and name it")
+
+
+def pytest_generate_tests(metafunc):
+    if "client" in metafunc.fixturenames:
+        fast_only = metafunc.config.getoption("--fast")
+        chosen = [one for one in catalogue.clients() if one.kind != "absent" and (one.fast or not fast_only)]
+        cases = [(client, scenario) for client in chosen for scenario in catalogue.SCENARIOS]
+        names = [f"{client.id}-{scenario}" for client, scenario in cases]
+        metafunc.parametrize("client, scenario", cases, ids=names)
+
+
+class Servers:
+    """`quick` ends its sessions after seconds, `calm` after the run."""
+
+    def __init__(self, folder):
+        self.binary = Path(os.environ["RELAY_BIN"]).resolve()
+        self._reserved = socket.socket()
+        self._reserved.bind(("127.0.0.1", 0))  # and nobody listens
+        self.dead_port = self._reserved.getsockname()[1]
+        self.quick, self.quick_relay = self._pair(folder / "quick", SESSION_SECONDS)
+        self.calm, self.calm_relay = self._pair(folder / "calm", 36000)
+        self.lasting_key = self._lasting_key()
+
+    def _pair(self, folder, session_seconds):
+        folder.mkdir()
+        aws = TestAws(folder, session_seconds)
+        relay_folder = folder / "relay"
+        relay_folder.mkdir()
+        return aws, Relay(self.binary, relay_folder, aws, {"app": chain(aws)}).ready()
+
+    def _lasting_key(self):
+        """A session of the files role that outlasts the run, for the scripted endpoint."""
+
+        def assume(role_arn, *key):
+            answer = self.calm.client("sts", *key).assume_role(RoleArn=role_arn, RoleSessionName="lasting")
+            return answer["Credentials"]
+
+        hub = assume(self.calm.hub_role_arn, *self.calm.base.values())
+        keys = (hub["AccessKeyId"], hub["SecretAccessKey"], hub["SessionToken"])
+        return assume(self.calm.files_role_arn, *keys)
+
+    def stop(self):
+        for relay in (self.quick_relay, self.calm_relay):
+            code = relay.stop()[0]
+            assert code == 0, relay.log()[-4000:]
+            assert relay.leaks() == []
+        self.quick.stop()
+        self.calm.stop()
+        self._reserved.close()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    started = Servers(tmp_path_factory.mktemp("servers"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def bench(client, servers, tmp_path):
+    return Bench(client, servers, tmp_path)

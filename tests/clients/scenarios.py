@@ -1,0 +1,262 @@
+"""What each client is put through. A scenario returns what was seen, as seen.json keeps it; a client that cannot do it
+raises `Cannot` with the client's own words."""
+
+import time
+
+from endpoint import Endpoint, Gate
+from harness import Relay, environment, http_get, wait_for
+from running import Signed, plain, start
+
+KEYS = 3  # two rotations
+STORM_CALLS = 100
+STORM_PROCESSES = 2  # a command is a process a call, each like the other: their mean stands for 100
+STORM_MINUTES = (60, 20, 12, 4)
+# Seconds left, between the round figures that SDKs know: a window is found between two of them.
+RUNGS = (4, 8, 20, 45, 75, 105, 150, 210, 270, 330, 450, 570, 630, 870, 930, 1170, 1230, 1770, 1830, 3590)
+
+
+class Cannot(Exception):
+    """The client does not do it. The text is what it says."""
+
+
+class Bench:
+    """One client, a home folder of its own for each start, and the servers of the run."""
+
+    def __init__(self, client, servers, folder):
+        self.client, self.servers, self.folder = client, servers, folder
+        self._started = 0
+
+    def start(self, aws, **given):
+        """Starts the client with the variables of the contract and these. The caller stops it."""
+
+        self._started += 1
+        home = self.folder / f"home-{self._started}"
+        home.mkdir()
+        region = {"AWS_REGION": aws.region, "AWS_DEFAULT_REGION": aws.region}
+        places = {"endpoint": aws.endpoint, "bucket": aws.bucket, "region": aws.region, "home": home}
+        places["host"] = aws.endpoint.removeprefix("http://")
+        asked = {"CLIENT_ENDPOINT": aws.endpoint, "CLIENT_BUCKET": aws.bucket, "CLIENT_CALL": self.client.call}
+        own = {name: value.format(**places) for name, value in self.client.environment.items()}
+        variables = environment(
+            home, AWS_ENDPOINT_URL=aws.endpoint, AWS_EC2_METADATA_DISABLED="true", **region, **asked, **given, **own
+        )
+        log = self.folder / f"client-{self._started}.log"
+        return start(self.client, self.client.words(**places), variables, log)
+
+    def seen(self, text, relay=None, **known):
+        """An error, without what changes from run to run."""
+
+        known = {"home": self.folder, "aws": self.servers.calm.endpoint, "checkout": self.client.folder, **known}
+        if relay:
+            known["token_file"] = relay.token_path("app")
+        return plain(text, cache=self.client.built(), **known)
+
+
+def container(relay, token=None):
+    """The variables of the endpoint: with the token's file, or with the token itself."""
+
+    uri = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{relay.endpoint}/v1/credentials/app"}
+    if token is None:
+        return {**uri, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(relay.token_path("app"))}
+    return {**uri, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}
+
+
+def scripted(endpoint):
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": endpoint.uri,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(endpoint.token_file),
+    }
+
+
+def chain(aws):
+    return [{"role_arn": aws.hub_role_arn}, {"role_arn": aws.files_role_arn}]
+
+
+def must(bench, answer, relay=None):
+    if not answer.ok:
+        raise Cannot(bench.seen(answer.error, relay))
+    return answer
+
+
+def right(answer, requests, issued):
+    """Every request of a call was signed with a key that the relay handed out, by the client's word and by the journal."""
+
+    assert requests, "the call was not seen at the test AWS"
+    used = {request["access_key_id"] for request in requests}
+    assert used <= issued, f"signed with {used}, which the relay did not hand out"
+    assert answer.key is None or answer.key in used, f"it says {answer.key}, and signed with {used}"
+    refused = [request for request in requests if request["status"] >= 400]
+    assert not refused, refused
+    return used
+
+
+def rotations(bench):
+    """By the token file, through two rotations: keys that end after 8 s are replaced, and no call fails."""
+
+    aws, relay = bench.servers.quick, bench.servers.quick_relay
+    signed = Signed(aws)
+    running = bench.start(aws, **container(relay))
+    used = set()
+
+    def rotated():
+        answer = must(bench, running.call(), relay)
+        used.update(right(answer, signed.more(), issued_by(aws)))
+        return len(used) >= KEYS
+
+    try:
+        wait_for(rotated, lambda: f"it signs with {KEYS} keys, not {used}", seconds=90)
+    finally:
+        code = running.stop()
+        signed.close()
+    assert code == 0, f"ended with {code} after the last call"
+    return "works"
+
+
+def one_call(bench, **given):
+    """One call at the relay whose sessions last."""
+
+    aws, relay = bench.servers.calm, bench.servers.calm_relay
+    signed = Signed(aws)
+    running = bench.start(aws, **given)
+    try:
+        answer = must(bench, running.call(), relay)
+        right(answer, signed.more(), issued_by(aws))
+    finally:
+        running.stop()
+        signed.close()
+    return "works"
+
+
+def issued_by(aws):
+    return {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.files_role_arn)}
+
+
+def inline(bench):
+    """By AWS_CONTAINER_AUTHORIZATION_TOKEN, without a file."""
+
+    relay = bench.servers.calm_relay
+    return one_call(bench, **container(relay, token=relay.token("app")))
+
+
+def proxy(bench):
+    """With a proxy configured at which nobody listens, and the contract's NO_PROXY."""
+
+    dead = f"http://127.0.0.1:{bench.servers.dead_port}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    return one_call(bench, **container(bench.servers.calm_relay), **{name: dead for name in names})
+
+
+def late(bench):
+    """The relay has nothing for the first second: requests are held for 0.8 s, then answered with 503."""
+
+    aws = bench.servers.calm
+    gate = Gate(aws.endpoint)
+    folder = bench.folder / "late-relay"
+    folder.mkdir()
+    settings = {"sts": {"region": aws.region, "endpoint": gate.address}}
+    relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings=settings)
+    running = None
+    try:
+        running = bench.start(aws, **container(relay))
+        running.ask()
+        wait_for(lambda: refused_once(relay) or running.answered(), "the relay has said 503", seconds=60)
+        ends = time.monotonic() + 0.2
+        wait_for(lambda: time.monotonic() >= ends, "the first second is over")
+        gate.open()
+        first = running.answer()
+        if first.ok:
+            return "works"
+        must(bench, running.call(), relay)
+        return {"first": bench.seen(first.error, relay)}
+    finally:
+        gate.open()
+        if running:
+            running.stop()
+        relay.stop()
+        gate.stop()
+
+
+def counted(relay, decision):
+    """How many requests for the profile have had an outcome, by the relay's metrics."""
+
+    label = f'credential_relay_requests_total{{profile="app",decision="{decision}"}} '
+    text = http_get(f"{relay.admin}/metrics")[2]
+    return int(float(text.partition(label)[2].partition("\n")[0] or 0))
+
+
+def refused_once(relay):
+    return counted(relay, "uninitialized") + counted(relay, "unavailable") > 0
+
+
+def refused(bench):
+    """With a wrong token: what does the user see?"""
+
+    aws, relay = bench.servers.calm, bench.servers.calm_relay
+    wrong = bench.folder / "wrong-token"
+    wrong.write_text("w" * len(relay.token("app")))
+    signed = Signed(aws)
+    running = bench.start(aws, **{**container(relay), "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(wrong)})
+    try:
+        answer = running.call()
+    finally:
+        running.stop()
+        requests = signed.more()
+        signed.close()
+    assert not answer.ok, "a call with a wrong token succeeded"
+    assert not requests, f"signed without the relay: {requests}"
+    assert wrong.read_text() not in answer.error, f"the error shows the token: {answer.error}"
+    return bench.seen(answer.error, token_file=wrong)
+
+
+def scripted_endpoint(bench):
+    return Endpoint(bench.servers.lasting_key, bench.folder)
+
+
+def storms(bench):
+    """How many GETs 100 signed calls make while a credential has so many minutes left."""
+
+    found = {}
+    endpoint = scripted_endpoint(bench)
+    try:
+        for minutes in STORM_MINUTES:
+            endpoint.seconds_left = 60 * minutes
+            endpoint.asked = 0
+            calls = STORM_PROCESSES if bench.client.kind == "command" else STORM_CALLS
+            running = bench.start(bench.servers.calm, **scripted(endpoint))
+            try:
+                for _ in range(calls):
+                    must(bench, running.call())
+            finally:
+                running.stop()
+            found[str(minutes)] = endpoint.asked * STORM_CALLS // calls
+    finally:
+        endpoint.stop()
+    return found
+
+
+def window(bench):
+    """With how much time left the client asks anew: each rung has more left, until it keeps what it has."""
+
+    if bench.client.kind == "command":
+        return "a process each call"
+    endpoint = scripted_endpoint(bench)
+    endpoint.seconds_left = RUNGS[0]
+    running = bench.start(bench.servers.calm, **scripted(endpoint))
+    below = 0
+    try:
+        for rung in RUNGS:
+            endpoint.seconds_left = rung
+            must(bench, running.call())
+            before = endpoint.asked
+            must(bench, running.call())
+            if endpoint.asked == before:
+                return f"{span(below)} to {span(rung)}" if below else f"less than {span(rung)}"
+            below = rung
+        return "asks at each call"
+    finally:
+        running.stop()
+        endpoint.stop()
+
+
+def span(seconds):
+    return f"{seconds} s" if seconds < 120 else f"{seconds / 60:g} min"

@@ -1,0 +1,35 @@
+"""Every client through every scenario, given nothing but the environment.
+
+What is seen must be what its seen.json says, of which docs/clients.md is made; UPDATE_GOLDEN=1 writes both.
+"""
+
+import os
+
+import catalogue
+import document
+import scenarios
+
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+
+
+def test_client(client, scenario, bench):
+    reason = client.cannot.get(scenario)
+    try:
+        observed = getattr(scenarios, scenario)(bench)
+    except scenarios.Cannot as cannot:
+        assert reason, f"{client.name} cannot: {cannot}"
+        observed = {"cannot": str(cannot)}
+    else:
+        assert not reason, f"{client.name} can, though client.toml says that it cannot: {reason}"
+    known = document.seen(client)
+    if UPDATE:
+        document.keep(client, {**known, scenario: observed})
+    else:
+        assert observed == known.get(scenario), f"{client.name}: not what {client.id}/seen.json says"
+
+
+def test_the_document_is_what_was_seen():
+    written = document.render(catalogue.clients())
+    if UPDATE:
+        document.DOCUMENT.write_text(written)
+    assert document.DOCUMENT.read_text() == written, "docs/clients.md: run `make clients ARGS=…` with UPDATE_GOLDEN=1"
