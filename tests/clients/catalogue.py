@@ -83,11 +83,12 @@ class Client:
             raise toolchain.Failed(f"{self.id} is not built: run tests/clients/prepare {self.id}")
         return part.folder
 
-    def words(self, **places):
-        """Its command. {folder} is where it was built, {source} its folder in the checkout, {places} are the driver's."""
+    def run_with(self, **places):
+        """Its command and its own variables. {folder} is where it was built, {source} its folder in the checkout."""
 
         places |= {"folder": self.built(), "source": self.folder}
-        return [word.format(**places) for word in self.command]
+        own = {name: value.format(**places) for name, value in self.environment.items()}
+        return [word.format(**places) for word in self.command], own
 
     def missing(self):
         """The Debian packages that it needs and this machine lacks."""

@@ -1,31 +1,24 @@
-"""A long-lived boto3 client that makes a call for each line it reads. See ../README.md."""
-
-import json
-import sys
+"""A long-lived boto3 client of STS."""
 
 import boto3
 
+from told import credential, serve
+
 used = []
+made = None
 
 
 def note_key(request, **_):
-    header = request.headers["Authorization"]
-    header = header.decode() if isinstance(header, bytes) else header
-    used.append(header.partition("Credential=")[2].partition("/")[0])
+    used.append(credential(request.headers["Authorization"]))
 
 
-def make():
-    made = boto3.client("sts")
-    made.meta.events.register("before-send.sts", note_key)
-    return made
+def call():
+    global made
+    if made is None:
+        made = boto3.client("sts")  # which asks for credentials
+        made.meta.events.register("before-send.sts", note_key)
+    made.get_caller_identity()
+    return used[-1]
 
 
-sts = None
-for _ in sys.stdin:
-    try:
-        sts = sts or make()  # which fetches credentials, and fails where there are none
-        arn = sts.get_caller_identity()["Arn"]
-        answer = {"ok": True, "key": used[-1], "arn": arn}
-    except Exception as error:
-        answer = {"ok": False, "error": f"{type(error).__module__}.{type(error).__name__}: {error}"}
-    print(json.dumps(answer), flush=True)
+serve(call)
