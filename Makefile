@@ -11,12 +11,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test unit e2e lint audit bench dev image prerequisites cargo-deny clean-cache
+.PHONY: help test unit e2e clients clients-fast lint audit bench dev image prerequisites cargo-deny clean-cache
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
 
-test: prerequisites unit e2e ## everything that must pass: the Rust tests, then six real SDKs against the relay
+test: prerequisites unit e2e clients-fast ## everything that must pass: the Rust tests, then real SDKs against the relay
 
 prerequisites: ## say what `make test` needs and this machine lacks
 	@tests/prerequisites test
@@ -29,6 +29,17 @@ e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, suc
 	tests/e2e/prepare
 	python3 tests/e2e/images.py
 	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
+
+clients: ## every client of docs/clients.md through every scenario; ARGS goes to pytest, such as ARGS='-k boto3'
+	@tests/prerequisites clients
+	cargo build --locked
+	tests/clients/prepare
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/clients $(ARGS)
+
+clients-fast: ## the six clients of docs/clients.md that most applications use
+	cargo build --locked
+	tests/clients/prepare --fast
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/clients --fast $(ARGS)
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint

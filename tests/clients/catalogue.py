@@ -5,7 +5,6 @@ alone is used: this runs before there is a virtual environment.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -199,25 +198,21 @@ def main():
     chosen = [client for client in clients() if not names or client.id in names]
     if "--fast" in sys.argv[1:]:
         chosen = [client for client in chosen if client.fast]
-    if "--debian-packages" in sys.argv[1:]:
-        print("".join(f"{package}\n" for package in sorted({name for client in chosen for name in client.missing()})), end="")
-        return 0
     lacking = sorted({name for client in chosen for name in client.missing()})
     if lacking:
         print(f"clients: missing; on Debian 12 and later: apt-get install {' '.join(lacking)}", file=sys.stderr)
         return 1
-    for client in chosen:
-        if client.part is None:
-            continue
+    # The tests themselves run in the first.
+    parts = [toolchain.PARTS["python"], *(client.part for client in chosen)]
+    for name, part in {part.name: part for part in parts if part}.items():
         try:
-            took = client.part.ensure()
+            took = part.ensure()
         except (toolchain.Failed, OSError) as failure:
-            print(f"clients: {client.id}: {failure}", file=sys.stderr)
+            print(f"clients: {name}: {failure}", file=sys.stderr)
             return 1
-        print(f"clients: {client.id}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
+        print(f"clients: {name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     sys.exit(main())

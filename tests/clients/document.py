@@ -1,10 +1,32 @@
 """docs/clients.md, made of what each client was seen to do (seen.json) and of what is known of it (client.toml)."""
 
 import json
+import textwrap
 
 from catalogue import HERE, SCENARIOS
 
 DOCUMENT = HERE.parent.parent / "docs" / "clients.md"
+WIDTH = 130
+
+HEAD = """\
+# Clients
+
+What SDKs and tools do with the relay, given nothing but the [variables of the endpoint](../README.md#beside-an-application). `make clients`
+runs every one of them against it and a test AWS, compares what it sees with what is written here, and fails where that differs:
+[tests/clients](../tests/clients) has the programs. Symptoms and what to do are in [troubleshooting.md](troubleshooting.md).
+
+- **Rotations**: by the token's file, keys that live for 8 s are replaced twice, and no call fails.
+- **Inline token**: the same token in `AWS_CONTAINER_AUTHORIZATION_TOKEN`, without a file.
+- **Dead proxy**: `HTTP_PROXY` and `HTTPS_PROXY` lead nowhere, `NO_PROXY` is the endpoint's.
+- **First second**: the relay holds nothing yet, and answers 503 after it has held the request for 0.8 s. Where the first call fails, the
+  next one works.
+- **Asks anew**: with how much time left it fetches a credential again. What was measured lies between two values that were tried.
+- **GETs per 100 calls** of one process, with a credential that has 60, 20, 12 and 4 minutes left. The relay answers from memory; an hour's
+  credential is renewed at 30 minutes, so it is the first figure that is met, and the second where a lifetime is below 50 minutes.
+- **Tells why**: whether its error has the relay's reason, here for a wrong token. Where it has not, the relay's log has.
+"""
+
+COLUMNS = ("client", "version", "rotations", "inline token", "dead proxy", "first second", "asks anew", "GETs, 60 · 20 · 12 · 4 min", "tells why")
 
 
 def seen(client):
@@ -19,7 +41,83 @@ def keep(client, observed):
 
 
 def render(clients):
-    lines = ["# Clients", ""]
-    for client in clients:
-        lines += [f"## {client.name}", "", "```json", json.dumps(seen(client), indent=2, ensure_ascii=False), "```", ""]
-    return "\n".join(lines)
+    run = [client for client in clients if client.kind != "absent"]
+    absent = [client for client in clients if client.kind == "absent"]
+    return "\n".join(
+        [
+            HEAD,
+            f"{len(run)} clients are run; the word *no* is explained below.",
+            "",
+            row(COLUMNS),
+            row("---" for _ in COLUMNS),
+            *(row(cells(client, seen(client))) for client in run),
+            "",
+            "## What each needs, and says",
+            "",
+            *(line for client in run for line in section(client, seen(client))),
+            *(line for line in not_run(absent)),
+        ]
+    )
+
+
+def row(texts):
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def cells(client, observed):
+    storms = observed["storms"]
+    counts = "no" if "cannot" in storms else " · ".join(str(count) for count in storms.values())
+    return (
+        f"[{client.name}](#{anchor(client)})",
+        observed["version"],
+        *(verdict(observed[name]) for name in ("rotations", "inline", "proxy", "late")),
+        observed["window"] if isinstance(observed["window"], str) else "no",
+        counts,
+        "yes" if "<the relay's" in told(observed["refused"]) else "no",
+    )
+
+
+def verdict(outcome):
+    if outcome == "works":
+        return "yes"
+    if "first" in outcome:
+        return "at the next call"
+    return "credentials" if "credentials only" in outcome else "no"
+
+
+def told(outcome):
+    return outcome if isinstance(outcome, str) else next(iter(outcome.values()))
+
+
+def anchor(client):
+    kept = "".join(letter for letter in client.name.lower() if letter.isalnum() or letter in " -_")
+    return kept.replace(" ", "-")
+
+
+def section(client, observed):
+    lines = [f"### {client.name}", ""]
+    lines += [f"- Needs {client.needs}."] if client.needs else []
+    lines += [f"- By its source it asks anew at {client.window}."] if client.window else []
+    lines += [f"- No for {heading(name)}: {reason}" for name, reason in client.cannot.items()]
+    lines += [f"- {trap.replace(' -> ', ' → ', 1)}" for trap in client.traps]
+    lines += [""] if len(lines) > 2 else []
+    lines += ["With a wrong token:", "", *quoted(told(observed["refused"])), ""]
+    for name in ("rotations", "inline", "proxy", "late"):
+        if observed[name] != "works":
+            lines += [f"{heading(name).capitalize()}:", "", *quoted(told(observed[name])), ""]
+    return lines
+
+
+def heading(name):
+    return {"inline": "inline token", "proxy": "dead proxy", "late": "first second"}.get(name, name)
+
+
+def quoted(text):
+    return ["```text", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False), "```"]
+
+
+def not_run(absent):
+    if not absent:
+        return []
+    lines = ["## Not run", "", row(("client", "why", "what its source says")), row(("---",) * 3)]
+    return lines + [row((client.name, client.why, client.instead)) for client in absent] + [""]

@@ -1,6 +1,7 @@
 """What each client is put through. A scenario returns what was seen, as seen.json keeps it; a client that cannot do it
 raises `Cannot` with the client's own words."""
 
+import json
 import time
 
 from endpoint import Endpoint, Gate
@@ -43,12 +44,12 @@ class Bench:
         log = self.folder / f"client-{self._started}.log"
         return start(self.client, words, variables, log)
 
-    def seen(self, text, relay=None, **known):
-        """An error, without what changes from run to run."""
+    def seen(self, text, refusal=None, **known):
+        """An error, without what changes from run to run, nor the relay's own words in it."""
 
         known = {"home": self.folder, "aws": self.servers.calm.endpoint, "checkout": self.client.folder, **known}
-        if relay:
-            known["token_file"] = relay.token_path("app")
+        if refusal:
+            known |= {"the_relay's_answer": refusal, "the_relay's_reason": json.loads(refusal)["message"]}
         return plain(text, cache=self.client.built(), **known)
 
 
@@ -72,9 +73,9 @@ def chain(aws):
     return [{"role_arn": aws.hub_role_arn}, {"role_arn": aws.files_role_arn}]
 
 
-def must(bench, answer, relay=None):
+def must(bench, answer):
     if not answer.ok:
-        raise Cannot(bench.seen(answer.error, relay))
+        raise Cannot(bench.seen(answer.error))
     return answer
 
 
@@ -99,7 +100,7 @@ def rotations(bench):
     used = set()
 
     def rotated():
-        answer = must(bench, running.call(), relay)
+        answer = must(bench, running.call())
         used.update(right(answer, signed.more(), issued_by(aws)))
         return len(used) >= KEYS
 
@@ -119,7 +120,7 @@ def one_call(bench, **given):
     signed = Signed(aws)
     running = bench.start(aws, **given)
     try:
-        answer = must(bench, running.call(), relay)
+        answer = must(bench, running.call())
         right(answer, signed.more(), issued_by(aws))
     finally:
         running.stop()
@@ -165,17 +166,18 @@ def late(bench):
     relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings=settings)
     running = None
     try:
+        refusal, before = relay.ask_for("app")[2], refusals(relay)
         running = bench.start(aws, **container(relay))
         running.ask()
-        wait_for(lambda: refused_once(relay) or running.answered(), "the relay has said 503", seconds=60)
+        wait_for(lambda: refusals(relay) > before or running.answered(), "the relay has said 503", seconds=60)
         ends = time.monotonic() + 0.2
         wait_for(lambda: time.monotonic() >= ends, "the first second is over")
         gate.open()
         first = running.answer()
         if first.ok:
             return "works"
-        must(bench, running.call(), relay)
-        return {"first": bench.seen(first.error, relay)}
+        must(bench, running.call())
+        return {"first": bench.seen(first.error, refusal)}
     finally:
         gate.open()
         if running:
@@ -192,8 +194,8 @@ def counted(relay, decision):
     return int(float(text.partition(label)[2].partition("\n")[0] or 0))
 
 
-def refused_once(relay):
-    return counted(relay, "uninitialized") + counted(relay, "unavailable") > 0
+def refusals(relay):
+    return counted(relay, "uninitialized") + counted(relay, "unavailable")
 
 
 def refused(bench):
@@ -202,6 +204,7 @@ def refused(bench):
     aws, relay = bench.servers.calm, bench.servers.calm_relay
     wrong = bench.folder / "wrong-token"
     wrong.write_text("w" * len(relay.token("app")))
+    refusal = relay.ask("/v1/credentials/app", Authorization=wrong.read_text())[2]
     before = counted(relay, "wrong_token")
     signed = Signed(aws)
     running = bench.start(aws, **{**container(relay), "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(wrong)})
@@ -215,7 +218,7 @@ def refused(bench):
     assert counted(relay, "wrong_token") > before, f"it did not show the relay the token: {answer.error}"
     assert not requests, f"signed without the relay: {requests}"
     assert wrong.read_text() not in answer.error, f"the error shows the token: {answer.error}"
-    return bench.seen(answer.error, token_file=wrong)
+    return bench.seen(answer.error, refusal, token_file=wrong)
 
 
 def scripted_endpoint(bench):

@@ -21,7 +21,7 @@ async def call():
         made = await get_session().create_client("sts").__aenter__()
         made.meta.events.register("before-send.sts", note_key)
     await made.get_caller_identity()
-    return used[-1]
+    return {"key": used[-1]}
 
 
 serve(lambda: loop.run_until_complete(call()))

@@ -27,7 +27,7 @@ def call():
     stream.activate()
     status = stream.completion_future.result()
     assert status == 200, f"STS answers {status}"
-    return credential(signed.headers.get("Authorization"))
+    return {"key": credential(signed.headers.get("Authorization"))}
 
 
 serve(call)

@@ -12,11 +12,11 @@ def chain(error):
 
 
 def serve(call):
-    """`call` makes one signed call and returns the key that it was signed with, None where that cannot be told."""
+    """`call` makes one signed call and returns what is known of it: the key that it was signed with, who it was made as."""
 
     for _ in sys.stdin:
         try:
-            answer = {"ok": True, "key": call()}
+            answer = {"ok": True, **(call() or {})}
         except Exception as error:
             answer = {"ok": False, "error": chain(error)}
         print(json.dumps(answer), flush=True)
