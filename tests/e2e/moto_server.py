@@ -8,6 +8,7 @@ What it adds to moto, which by itself never ends a session and checks trust only
   from then on its key is answered with ExpiredToken.
 * GetSessionToken and GetFederationToken issue sessions of the same life, with keys that work and may do what AWS lets
   them; moto's own is the same dead key for everybody.
+* A header that a client signed counts, though botocore would not have signed it: the SDK for Java 1 signs its User-Agent.
 * A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
@@ -31,6 +32,7 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 import boto3
+from botocore.auth import SIGNED_HEADERS_BLACKLIST
 from botocore.credentials import Credentials
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -451,6 +453,7 @@ def main():
     tell_ended_keys_from_unknown_ones(sessions)
     moto_web_identity.install()
     shape_refusals_as_sts_does()
+    SIGNED_HEADERS_BLACKLIST.clear()  # moto signs again with botocore, by the headers that the client has signed
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     ActionAuthenticatorMixin.request_count = 0
     application.enabled = True
