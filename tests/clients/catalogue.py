@@ -158,11 +158,13 @@ def build_npm(client, folder):
 
 
 def build_maven(client, folder):
-    shutil.copy(client.folder / "pom.xml", folder)
+    shutil.copytree(client.folder, folder, dirs_exist_ok=True)
     libraries = folder / "libraries"
-    toolchain.run("nice", "mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={libraries}", cwd=folder)
-    sources = sorted(client.folder.glob("src/**/*.java"))
-    toolchain.run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", *sources)
+    copy = ("dependency:copy-dependencies", f"-DoutputDirectory={libraries}")
+    kotlin = ["kotlin:compile"] if list(folder.glob("src/*.kt")) else []
+    toolchain.run("nice", "mvn", "-q", "-B", *copy, *kotlin, cwd=folder)
+    if java := sorted(folder.glob("src/*.java")):
+        toolchain.run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", *java)
 
 
 def build_cargo(client, folder):

@@ -6,7 +6,7 @@ import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.FileSystem;
 import org.apache.hadoop.fs.Path;
 
-/** One long-lived file system of Hadoop's S3A; see ../README.md for what it reads and prints. */
+/** One long-lived file system of Hadoop's S3A; see ../../README.md for what it reads and prints. */
 public final class Client {
     private Client() {}
 

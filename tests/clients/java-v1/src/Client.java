@@ -9,7 +9,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 
-/** One long-lived client of the AWS SDK for Java 1; see ../README.md for what it reads and prints. */
+/** One long-lived client of the AWS SDK for Java 1; see ../../README.md for what it reads and prints. */
 public final class Client {
     private Client() {}
 

@@ -19,7 +19,7 @@ private fun quoted(text: String) =
 private fun chain(error: Throwable): String =
     generateSequence(error) { it.cause }.flatMap { sequenceOf(it) + it.suppressed }.joinToString("\ncaused by: ")
 
-/** One long-lived client of the AWS SDK for Kotlin; see ../README.md for what it reads and prints. */
+/** One long-lived client of the AWS SDK for Kotlin; see ../../README.md for what it reads and prints. */
 fun main() = runBlocking {
     val signed = SignedWith()
     StsClient.fromEnvironment { interceptors = mutableListOf(signed) }.use { sts ->

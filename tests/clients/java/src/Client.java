@@ -6,7 +6,7 @@ import software.amazon.awssdk.core.interceptor.ExecutionAttributes;
 import software.amazon.awssdk.core.interceptor.ExecutionInterceptor;
 import software.amazon.awssdk.services.sts.StsClient;
 
-/** One long-lived client of the AWS SDK for Java 2; see ../README.md for what it reads and prints. */
+/** One long-lived client of the AWS SDK for Java 2; see ../../README.md for what it reads and prints. */
 public final class Client {
     private Client() {}
 
