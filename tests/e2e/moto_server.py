@@ -9,7 +9,8 @@ What it adds to moto, which by itself never ends a session and checks trust only
 * GetSessionToken and GetFederationToken issue sessions of the same life, with keys that work and may do what AWS lets
   them; moto's own is the same dead key for everybody.
 * A header that a client signed counts, though botocore would not have signed it: the SDK for Java 1 signs its User-Agent.
-* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
+* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message. A request
+  that nobody signed is refused, where moto's own code falls over.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
 * AssumeRoleWithWebIdentity, which nobody signs, is let in (see moto_web_identity.py).
@@ -279,12 +280,24 @@ def tell_ended_keys_from_unknown_ones(sessions):
     access_control.IAMRequest._raise_invalid_access_key = refuse
 
 
+class UnsignedRequest(_RESTError):
+    code = 403
+
+    def __init__(self):
+        super().__init__("MissingAuthenticationToken", "Request is missing Authentication Token")
+
+
 def shape_refusals_as_sts_does():
     check = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
     def checked(self, request_type, resource="*"):
         try:
-            check(self, request_type, resource)
+            try:
+                check(self, request_type, resource)
+            except KeyError:
+                if "Authorization" in self.headers:
+                    raise
+                raise UnsignedRequest() from None
         except _RESTError as error:
             if request_type is access_control.IAMRequest:
                 error.description = (
