@@ -163,7 +163,7 @@ def late(bench):
     folder = bench.folder / "late-relay"
     folder.mkdir()
     settings = {"sts": {"region": aws.region, "endpoint": gate.address}}
-    relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings=settings)
+    relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings=settings, arguments=("--drain", "0"))
     running = None
     try:
         refusal, before = relay.ask_for("app")[2], refusals(relay)

@@ -6,8 +6,9 @@ from s3torchconnectorclient._mountpoint_s3_client import MountpointS3Client
 
 from told import serve
 
+# Ten attempts are its default, and a minute where a proxy does not answer.
 client = MountpointS3Client(
-    region=os.environ["AWS_REGION"], endpoint=os.environ["CLIENT_ENDPOINT"], force_path_style=True
+    region=os.environ["AWS_REGION"], endpoint=os.environ["CLIENT_ENDPOINT"], force_path_style=True, max_attempts=2
 )
 
 
