@@ -22,6 +22,8 @@ import toolchain  # noqa: E402
 SCENARIOS = ("rotations", "inline", "proxy", "late", "refused", "storms", "window")
 KINDS = ("program", "command", "absent")
 OWN_FILES = {"client.toml", "seen.json", ".gitignore"}
+# What the programs of one language have in common, a folder for each way to build.
+PROTOCOL = HERE / "protocol"
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Client:
     traps: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
     window: str = ""
+    background: bool = False
     why: str = ""
     instead: str = ""
     cannot: dict = field(default_factory=dict)
@@ -65,12 +68,13 @@ class Client:
         if self.build == "tests":
             return toolchain.PARTS["python"]
         compiler, build = BUILDERS[self.build]
-        return toolchain.Part(f"client-{self.id}", self._inputs(), compiler, lambda folder: build(self, folder))
+        return toolchain.Part(f"client-{self.id}", self.inputs(), compiler, lambda folder: build(self, folder))
 
-    def _inputs(self):
+    def inputs(self):
         return sorted(
             path
-            for path in self.folder.rglob("*")
+            for folder in (self.folder, PROTOCOL / self.build)
+            for path in folder.rglob("*")
             if path.is_file() and path.name not in OWN_FILES and "__pycache__" not in path.parts
         )
 
@@ -151,9 +155,8 @@ def build_go(client, folder):
 
 
 def build_npm(client, folder):
-    for path in client.folder.iterdir():
-        if path.is_file():
-            shutil.copy(path, folder)
+    for path in client.inputs():
+        shutil.copy(path, folder)
     toolchain.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
 
 

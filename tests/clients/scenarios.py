@@ -12,6 +12,7 @@ KEYS = 3  # two rotations
 STORM_CALLS = 100
 STORM_PROCESSES = 2  # a command is a process a call, each like the other: their mean stands for 100
 STORM_MINUTES = (60, 20, 12, 4)
+QUIET_CALLS = 8  # so many calls in a row without a GET: it keeps what it has
 # Seconds left, between the round figures that SDKs know: a window is found between two of them.
 RUNGS = (4, 8, 20, 45, 75, 105, 150, 210, 270, 330, 450, 570, 630, 870, 930, 1170, 1230, 1770, 1830, 3590)
 
@@ -242,6 +243,9 @@ def storms(bench):
             finally:
                 running.stop()
             found[str(minutes)] = endpoint.asked * STORM_CALLS // calls
+            if bench.client.background and endpoint.asked > 1:
+                assert endpoint.asked <= calls
+                found[str(minutes)] = "up to 100"
     finally:
         endpoint.stop()
     return found
@@ -259,16 +263,27 @@ def window(bench):
     try:
         for rung in RUNGS:
             endpoint.seconds_left = rung
-            must(bench, running.call())
-            before = endpoint.asked
-            must(bench, running.call())
-            if endpoint.asked == before:
+            if not asks_anew(bench, running, endpoint):
                 return f"{span(below)} to {span(rung)}" if below else f"less than {span(rung)}"
             below = rung
         return "asks at each call"
     finally:
         running.stop()
         endpoint.stop()
+
+
+def asks_anew(bench, running, endpoint):
+    """Whether it goes on asking. Some clients ask behind a call's back, so one call says nothing: the first GETs may still be due
+    to what it held before, and the newest credential may come after the call that it was asked for."""
+
+    before, quiet = endpoint.asked, 0
+    while endpoint.asked < before + 4:
+        known = endpoint.asked
+        must(bench, running.call())
+        quiet = quiet + 1 if endpoint.asked == known else 0
+        if quiet == QUIET_CALLS:
+            return False
+    return True
 
 
 def span(seconds):
