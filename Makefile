@@ -27,6 +27,7 @@ unit: ## the Rust tests
 e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
 	cargo build --locked
 	tests/e2e/prepare
+	tests/clients/prepare --fast
 	python3 tests/e2e/images.py
 	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e $(ARGS)
 

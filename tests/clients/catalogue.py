@@ -71,6 +71,8 @@ class Client:
         return toolchain.Part(f"client-{self.id}", self.inputs(), compiler, lambda folder: build(self, folder))
 
     def inputs(self):
+        if self.build == "pip":
+            return [self.folder / "requirements.txt"]  # the program is run from the checkout
         return sorted(
             path
             for folder in (self.folder, PROTOCOL / self.build)
@@ -196,6 +198,10 @@ def clients():
         Client(folder=path.parent, **tomllib.loads(path.read_text())) for path in sorted(HERE.glob("*/client.toml"))
     ]
     return sorted(found, key=lambda client: (client.language.lower(), client.name.lower()))
+
+
+def client(name):
+    return next(client for client in clients() if client.id == name)
 
 
 def main():
