@@ -35,12 +35,12 @@ clients: ## every client of docs/clients.md through every scenario; ARGS goes to
 	@tests/prerequisites clients
 	cargo build --locked
 	tests/clients/prepare
-	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/clients $(ARGS)
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec tests/clients/run $(ARGS)
 
 clients-fast: ## the six clients of docs/clients.md that most applications use
 	cargo build --locked
 	tests/clients/prepare --fast
-	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/clients --fast $(ARGS)
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec tests/clients/run --fast $(ARGS)
 
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint

@@ -20,6 +20,10 @@ import toolchain  # noqa: E402
 
 # What a scenario is called in client.toml's `cannot`; scenarios.py has them.
 SCENARIOS = ("rotations", "inline", "proxy", "late", "refused", "storms", "window")
+AROUND = {
+    "metadata": "the [emulated metadata service](delivery.md#the-emulated-metadata-service)",
+    "metadata v1": "the [emulated metadata service](delivery.md#the-emulated-metadata-service) with `v1: true`",
+}
 KINDS = ("program", "command", "absent")
 OWN_FILES = {"client.toml", "seen.json", ".gitignore"}
 # What the programs of one language have in common, a folder for each way to build.
@@ -44,20 +48,31 @@ class Client:
     needs: str = ""
     traps: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
+    token: str = "file"
+    around: str = ""
     window: str = ""
     background: bool = False
+    drawn: list = field(default_factory=list)
     why: str = ""
     instead: str = ""
     cannot: dict = field(default_factory=dict)
 
     def __post_init__(self):
         assert self.kind in KINDS, f"{self.id}: kind {self.kind!r}"
+        assert self.token in ("file", "inline"), f"{self.id}: token {self.token!r}"
+        assert not self.around or self.around in AROUND, f"{self.id}: around {self.around!r}"
         assert set(self.cannot) <= set(SCENARIOS), f"{self.id}: cannot {sorted(self.cannot)}"
         assert self.kind != "absent" or self.why, f"{self.id}: why is it absent?"
 
     @property
     def id(self):
         return self.folder.name
+
+    @property
+    def scenarios(self):
+        """One that must go around the endpoint shows that it cannot ask it, and that the way around works."""
+
+        return ("rotations", "around") if self.around else SCENARIOS
 
     @property
     def part(self):

@@ -9,6 +9,7 @@ import pytest
 
 import catalogue
 from harness import SESSION_SECONDS, Relay, TestAws
+from pods import METADATA_SERVICE
 from scenarios import Bench, chain
 
 
@@ -22,13 +23,18 @@ def pytest_configure():
     binary = os.environ.get("RELAY_BIN", "")
     if not os.access(binary, os.X_OK) or not Path(binary).is_file():
         raise pytest.UsageError(f"RELAY_BIN ({binary!r}) is not a program: run `make clients`, or build the relay and name it")
+    with socket.socket() as tried:
+        try:
+            tried.bind((METADATA_SERVICE, 0))
+        except OSError:
+            raise pytest.UsageError(f"{METADATA_SERVICE} is not the loopback's: start this by tests/clients/run") from None
 
 
 def pytest_generate_tests(metafunc):
     if "client" in metafunc.fixturenames:
         fast_only = metafunc.config.getoption("--fast")
         chosen = [one for one in catalogue.clients() if one.kind != "absent" and (one.fast or not fast_only)]
-        cases = [(client, scenario) for client in chosen for scenario in catalogue.SCENARIOS]
+        cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
         metafunc.parametrize("client, scenario", cases, ids=names)
 

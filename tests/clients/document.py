@@ -3,7 +3,7 @@
 import json
 import textwrap
 
-from catalogue import HERE, SCENARIOS
+from catalogue import AROUND, HERE, SCENARIOS
 
 DOCUMENT = HERE.parent.parent / "docs" / "clients.md"
 WIDTH = 130
@@ -36,7 +36,7 @@ def seen(client):
 
 def keep(client, observed):
     observed["version"] = client.pinned()
-    ordered = {name: observed[name] for name in ("version", *SCENARIOS) if name in observed}
+    ordered = {name: observed[name] for name in ("version", *SCENARIOS, "around") if name in observed}
     (client.folder / "seen.json").write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -65,6 +65,8 @@ def row(texts):
 
 
 def cells(client, observed):
+    if client.around:
+        return f"[{client.name}](#{anchor(client)})", observed["version"], verdict(observed["rotations"]), *("",) * 6
     storms = observed["storms"]
     counts = "no" if "cannot" in storms else " · ".join(str(count) for count in storms.values())
     return (
@@ -82,6 +84,8 @@ def verdict(outcome):
         return "yes"
     if "first" in outcome:
         return "at the next call"
+    if "only" in outcome:
+        return "this alone"
     return "credentials" if "credentials only" in outcome else "no"
 
 
@@ -98,12 +102,16 @@ def section(client, observed):
     lines = [f"### {client.name}", ""]
     lines += [f"- Needs {client.needs}."] if client.needs else []
     lines += [f"- By its source it asks anew at {client.window}."] if client.window else []
-    lines += [f"- No for {heading(name)}: {reason}" for name, reason in client.cannot.items()]
+    if client.around:
+        lines += [f"- Cannot ask the endpoint: {client.cannot['rotations']}. It works by {AROUND[client.around]}."]
+    else:
+        lines += [f"- No for {heading(name)}: {reason}" for name, reason in client.cannot.items()]
     lines += [f"- {trap.replace(' -> ', ' → ', 1)}" for trap in client.traps]
     lines += [""] if len(lines) > 2 else []
-    lines += ["With a wrong token:", "", *quoted(told(observed["refused"])), ""]
+    if "refused" in observed:
+        lines += ["With a wrong token:", "", *quoted(told(observed["refused"])), ""]
     for name in ("rotations", "inline", "proxy", "late"):
-        if observed[name] != "works":
+        if observed.get(name, "works") != "works":
             lines += [f"{heading(name).capitalize()}:", "", *quoted(told(observed[name])), ""]
     return lines
 

@@ -6,6 +6,7 @@ import time
 
 from endpoint import Endpoint, Gate
 from harness import Relay, environment, http_get, wait_for
+from pods import METADATA_SERVICE
 from running import Signed, plain, start
 
 KEYS = 3  # two rotations
@@ -13,12 +14,17 @@ STORM_CALLS = 100
 STORM_PROCESSES = 2  # a command is a process a call, each like the other: their mean stands for 100
 STORM_MINUTES = (60, 20, 12, 4)
 QUIET_CALLS = 8  # so many calls in a row without a GET: it keeps what it has
+DRAWS = 20  # so many times in a row nothing is left to the lot
 # Seconds left, between the round figures that SDKs know: a window is found between two of them.
 RUNGS = (4, 8, 20, 45, 75, 105, 150, 210, 270, 330, 450, 570, 630, 870, 930, 1170, 1230, 1770, 1830, 3590)
 
 
 class Cannot(Exception):
     """The client does not do it. The text is what it says."""
+
+    def __init__(self, text, answer):
+        super().__init__(text)
+        self.answer = answer
 
 
 class Bench:
@@ -39,9 +45,8 @@ class Bench:
         places["host"] = aws.endpoint.removeprefix("http://")
         asked = {"CLIENT_ENDPOINT": aws.endpoint, "CLIENT_BUCKET": aws.bucket, "CLIENT_CALL": self.client.call}
         words, own = self.client.run_with(**places)
-        variables = environment(
-            home, AWS_ENDPOINT_URL=aws.endpoint, AWS_EC2_METADATA_DISABLED="true", **region, **asked, **given, **own
-        )
+        fixed = {"AWS_ENDPOINT_URL": aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+        variables = environment(home, **{**fixed, **region, **asked, **given, **own})
         log = self.folder / f"client-{self._started}.log"
         return start(self.client, words, variables, log)
 
@@ -54,20 +59,20 @@ class Bench:
         return plain(text, cache=self.client.built(), **known)
 
 
-def container(relay, token=None):
-    """The variables of the endpoint: with the token's file, or with the token itself."""
+def container(bench, server, file=None, token=None):
+    """The variables of the endpoint, be it the relay's or the scripted one: with the token's file, unless the client is too
+    old for it, or with the token itself."""
 
-    uri = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{relay.endpoint}/v1/credentials/app"}
-    if token is None:
-        return {**uri, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(relay.token_path("app"))}
-    return {**uri, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}
-
-
-def scripted(endpoint):
-    return {
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": endpoint.uri,
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(endpoint.token_file),
-    }
+    if isinstance(server, Endpoint):
+        uri, known = server.uri, server.token_file
+    else:
+        uri, known = f"{server.endpoint}/v1/credentials/app", server.token_path("app")
+    given = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri}
+    if token is None and file is None and bench.client.token == "inline":
+        token = known.read_text()
+    if token is not None:
+        return {**given, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}
+    return {**given, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file or known)}
 
 
 def chain(aws):
@@ -76,7 +81,7 @@ def chain(aws):
 
 def must(bench, answer):
     if not answer.ok:
-        raise Cannot(bench.seen(answer.error))
+        raise Cannot(bench.seen(answer.error), answer)
     return answer
 
 
@@ -93,11 +98,15 @@ def right(answer, requests, issued):
 
 
 def rotations(bench):
-    """By the token file, through two rotations: keys that end after 8 s are replaced, and no call fails."""
+    """Through two rotations: keys that end after 8 s are replaced, and no call fails."""
 
-    aws, relay = bench.servers.quick, bench.servers.quick_relay
+    return through_rotations(bench, **container(bench, bench.servers.quick_relay))
+
+
+def through_rotations(bench, **given):
+    aws = bench.servers.quick
     signed = Signed(aws)
-    running = bench.start(aws, **container(relay))
+    running = bench.start(aws, **given)
     used = set()
 
     def rotated():
@@ -112,6 +121,21 @@ def rotations(bench):
         signed.close()
     assert code == 0, f"ended with {code} after the last call"
     return "works"
+
+
+def around(bench):
+    """By the emulated metadata service, at that service's own address, without a word of where credentials are."""
+
+    aws = bench.servers.quick
+    folder = bench.folder / "metadata-relay"
+    folder.mkdir()
+    emulation = {"listen": f"{METADATA_SERVICE}:80", "v1": bench.client.around == "metadata v1"}
+    relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings={"imds_emulation": emulation})
+    try:
+        relay.ready()
+        return through_rotations(bench, AWS_EC2_METADATA_DISABLED="false")
+    finally:
+        relay.stop()
 
 
 def one_call(bench, **given):
@@ -134,10 +158,18 @@ def issued_by(aws):
 
 
 def inline(bench):
-    """By AWS_CONTAINER_AUTHORIZATION_TOKEN, without a file."""
+    """By AWS_CONTAINER_AUTHORIZATION_TOKEN, without a file. A client that is too old for the file shows that, too."""
 
     relay = bench.servers.calm_relay
-    return one_call(bench, **container(relay, token=relay.token("app")))
+    works = one_call(bench, **container(bench, relay, token=relay.token("app")))
+    if bench.client.token == "file":
+        return works
+    refusal = relay.ask("/v1/credentials/app")[2]
+    try:
+        one_call(bench, **container(bench, relay, file=relay.token_path("app")))
+    except Cannot as cannot:
+        return {"only": bench.seen(cannot.answer.error, refusal)}
+    raise AssertionError("it reads the token's file, though client.toml says that it needs the token inline")
 
 
 def proxy(bench):
@@ -148,7 +180,7 @@ def proxy(bench):
     names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     before = counted(relay, "issued")
     try:
-        return one_call(bench, **container(relay), **{name: dead for name in names})
+        return one_call(bench, **container(bench, relay), **{name: dead for name in names})
     except Cannot as cannot:
         if counted(relay, "issued") == before:
             raise
@@ -168,7 +200,7 @@ def late(bench):
     running = None
     try:
         refusal, before = relay.ask_for("app")[2], refusals(relay)
-        running = bench.start(aws, **container(relay))
+        running = bench.start(aws, **container(bench, relay))
         running.ask()
         wait_for(lambda: refusals(relay) > before or running.answered(), "the relay has said 503", seconds=60)
         ends = time.monotonic() + 0.2
@@ -208,7 +240,9 @@ def refused(bench):
     refusal = relay.ask("/v1/credentials/app", Authorization=wrong.read_text())[2]
     before = counted(relay, "wrong_token")
     signed = Signed(aws)
-    running = bench.start(aws, **{**container(relay), "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(wrong)})
+    inline = bench.client.token == "inline"
+    given = container(bench, relay, token=wrong.read_text()) if inline else container(bench, relay, file=wrong)
+    running = bench.start(aws, **given)
     try:
         answer = running.call()
     finally:
@@ -236,16 +270,20 @@ def storms(bench):
             endpoint.seconds_left = 60 * minutes
             endpoint.asked = 0
             calls = STORM_PROCESSES if bench.client.kind == "command" else STORM_CALLS
-            running = bench.start(bench.servers.calm, **scripted(endpoint))
+            running = bench.start(bench.servers.calm, **container(bench, endpoint))
             try:
                 for _ in range(calls):
                     must(bench, running.call())
             finally:
                 running.stop()
-            found[str(minutes)] = endpoint.asked * STORM_CALLS // calls
-            if bench.client.background and endpoint.asked > 1:
-                assert endpoint.asked <= calls
-                found[str(minutes)] = "up to 100"
+            count = endpoint.asked * STORM_CALLS // calls
+            if bench.client.drawn and bench.client.drawn[0] < minutes < bench.client.drawn[1]:
+                assert count < STORM_CALLS // 2, f"{count} GETs, though the moment to ask anew is drawn by lot"
+                count = "a few"
+            elif bench.client.background and count > 1:
+                assert count <= STORM_CALLS
+                count = "up to 100"
+            found[str(minutes)] = count
     finally:
         endpoint.stop()
     return found
@@ -256,9 +294,11 @@ def window(bench):
 
     if bench.client.kind == "command":
         return "a process each call"
+    if bench.client.drawn:
+        return drawn(bench, *bench.client.drawn)
     endpoint = scripted_endpoint(bench)
     endpoint.seconds_left = RUNGS[0]
-    running = bench.start(bench.servers.calm, **scripted(endpoint))
+    running = bench.start(bench.servers.calm, **container(bench, endpoint))
     below = 0
     try:
         for rung in RUNGS:
@@ -284,6 +324,37 @@ def asks_anew(bench, running, endpoint):
         if quiet == QUIET_CALLS:
             return False
     return True
+
+
+def drawn(bench, last, first):
+    """For a client that draws the moment to ask anew, for each credential: it asks again and again when `last` minutes are
+    left, and never when more than `first` are."""
+
+    endpoint = scripted_endpoint(bench)
+    endpoint.seconds_left = 60 * last - 15
+    running = bench.start(bench.servers.calm, **container(bench, endpoint))
+
+    def asked_anew(times):
+        before = endpoint.asked
+
+        def asked():
+            must(bench, running.call())
+            return endpoint.asked >= before + times
+
+        wait_for(asked, lambda: f"it asks anew with {span(endpoint.seconds_left)} left")
+
+    try:
+        asked_anew(DRAWS)
+        endpoint.seconds_left = 60 * first + 30
+        asked_anew(1)
+        before = endpoint.asked
+        for _ in range(DRAWS):
+            must(bench, running.call())
+        assert endpoint.asked == before, f"with {span(endpoint.seconds_left)} left it asks again"
+        return f"by lot between {first} and {last} min"
+    finally:
+        running.stop()
+        endpoint.stop()
 
 
 def span(seconds):
