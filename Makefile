@@ -45,7 +45,8 @@ clients-fast: ## the six clients of docs/clients.md that most applications use
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint
 	cargo fmt --check
-	cargo fmt --check --manifest-path tests/e2e/clients/rust/Cargo.toml
+	for manifest in tests/clients/*/Cargo.toml tests/clients/protocol/cargo/Cargo.toml; do \
+		cargo fmt --check --manifest-path "$$manifest" || exit; done
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
