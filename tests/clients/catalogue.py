@@ -179,12 +179,12 @@ def build_npm(client, folder):
 
 def build_maven(client, folder):
     shutil.copytree(client.folder, folder, dirs_exist_ok=True)
+    shutil.copytree(PROTOCOL / "maven", folder / "src", dirs_exist_ok=True)
     libraries = folder / "libraries"
     copy = ("dependency:copy-dependencies", f"-DoutputDirectory={libraries}")
     kotlin = ["kotlin:compile"] if list(folder.glob("src/*.kt")) else []
     toolchain.run("nice", "mvn", "-q", "-B", *copy, *kotlin, cwd=folder)
-    if java := sorted(folder.glob("src/*.java")):
-        toolchain.run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", *java)
+    toolchain.run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", *sorted(folder.glob("src/*.java")))
 
 
 def build_cargo(client, folder):
