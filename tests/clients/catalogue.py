@@ -18,8 +18,8 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import toolchain  # noqa: E402
 
-# What a scenario is called in client.toml's `cannot`; scenarios.py has them.
-SCENARIOS = ("rotations", "inline", "proxy", "late", "refused", "storms", "window")
+# What a scenario is called in client.toml's `cannot`; scenarios.py and asking.py have them.
+SCENARIOS = ("rotations", "inline", "proxy", "late", "refused", "mistakes", "storms", "window")
 AROUND = {
     "metadata": "the [emulated metadata service](delivery.md#the-emulated-metadata-service)",
     "metadata v1": "the [emulated metadata service](delivery.md#the-emulated-metadata-service) with `v1: true`",

@@ -9,12 +9,13 @@ import pytest
 
 import catalogue
 from harness import SESSION_SECONDS, Relay, TestAws
+from bench import Bench, chain
 from pods import METADATA_SERVICE
-from scenarios import Bench, chain
 
 
 def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help="only the clients of the fast subset")
+    parser.addoption("--rest", action="store_true", help="only the others")
 
 
 def pytest_configure():
@@ -32,8 +33,8 @@ def pytest_configure():
 
 def pytest_generate_tests(metafunc):
     if "client" in metafunc.fixturenames:
-        fast_only = metafunc.config.getoption("--fast")
-        chosen = [one for one in catalogue.clients() if one.kind != "absent" and (one.fast or not fast_only)]
+        left_out = {fast for option, fast in (("--fast", False), ("--rest", True)) if metafunc.config.getoption(option)}
+        chosen = [one for one in catalogue.clients() if one.kind != "absent" and one.fast not in left_out]
         cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
         metafunc.parametrize("client, scenario", cases, ids=names)

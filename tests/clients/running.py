@@ -21,6 +21,10 @@ class Answer:
     error: str = ""
 
 
+class NoAnswer(AssertionError):
+    """A client that is told to call says neither yes nor no."""
+
+
 class Program:
     def __init__(self, client, words, environment, log):
         self._client, self._log = client, log
@@ -43,12 +47,12 @@ class Program:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             return bool(selector.select(0))
 
-    def answer(self):
+    def answer(self, seconds=CALL_SECONDS):
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(CALL_SECONDS):
+            if not selector.select(seconds):
                 self._process.kill()
-                raise AssertionError(f"{self._client.id} does not answer within {CALL_SECONDS} s\n{self._said()}")
+                raise NoAnswer(f"{self._client.id} does not answer within {seconds} s\n{self._said()}")
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait(EXIT_SECONDS)
@@ -58,9 +62,9 @@ class Program:
         except (ValueError, TypeError) as wrong:
             raise AssertionError(f"{self._client.id} prints {line!r}, which is no answer: {wrong}") from None
 
-    def call(self):
+    def call(self, seconds=CALL_SECONDS):
         self.ask()
-        return self.answer()
+        return self.answer(seconds)
 
     def stop(self):
         """It must end by itself once nobody will tell it to call again."""
@@ -94,19 +98,19 @@ class Command:
     def answered(self):
         return self._process.poll() is not None
 
-    def answer(self):
+    def answer(self, seconds=CALL_SECONDS):
         try:
-            code = self._process.wait(CALL_SECONDS)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            raise AssertionError(f"{self._client.id} does not end within {CALL_SECONDS} s") from None
+            raise NoAnswer(f"{self._client.id} does not end within {seconds} s") from None
         said = self._log.read_text(errors="replace").strip()
         return Answer(True) if code == 0 else Answer(False, error=said or f"exit code {code}, and not a word")
 
-    def call(self):
+    def call(self, seconds=CALL_SECONDS):
         self.ask()
-        return self.answer()
+        return self.answer(seconds)
 
     def stop(self):
         return 0
@@ -151,4 +155,5 @@ def plain(text, **known):
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?", "<time>", text)
     text = re.sub(r"@[0-9a-f]{5,8}\b", "@<hash>", text)
     text = re.sub(r"0x[0-9a-f]+", "<address>", text)
+    text = re.sub(r"\bin \d+\.?\d*(?:[nµm]?s)\b", "in <time>", text)
     return " ".join(text.split())

@@ -1,100 +1,16 @@
 """What each client is put through. A scenario returns what was seen, as seen.json keeps it; a client that cannot do it
 raises `Cannot` with the client's own words."""
 
-import json
 import time
 
-from endpoint import Endpoint, Gate
-from harness import Relay, environment, http_get, wait_for
+from bench import Cannot, chain, container, counted, issued_by, must, refusals, right
+from endpoint import Gate
+from harness import Relay, wait_for
 from pods import METADATA_SERVICE
-from running import Signed, plain, start
+from running import NoAnswer, Signed
 
 KEYS = 3  # two rotations
-STORM_CALLS = 100
-STORM_PROCESSES = 2  # a command is a process a call, each like the other: their mean stands for 100
-STORM_MINUTES = (60, 20, 12, 4)
-QUIET_CALLS = 8  # so many calls in a row without a GET: it keeps what it has
-DRAWS = 20  # so many times in a row nothing is left to the lot
-# Seconds left, between the round figures that SDKs know: a window is found between two of them.
-RUNGS = (4, 8, 20, 45, 75, 105, 150, 210, 270, 330, 450, 570, 630, 870, 930, 1170, 1230, 1770, 1830, 3590)
-
-
-class Cannot(Exception):
-    """The client does not do it. The text is what it says."""
-
-    def __init__(self, text, answer):
-        super().__init__(text)
-        self.answer = answer
-
-
-class Bench:
-    """One client, a home folder of its own for each start, and the servers of the run."""
-
-    def __init__(self, client, servers, folder):
-        self.client, self.servers, self.folder = client, servers, folder
-        self._started = 0
-
-    def start(self, aws, **given):
-        """Starts the client with the variables of the contract and these. The caller stops it."""
-
-        self._started += 1
-        home = self.folder / f"home-{self._started}"
-        home.mkdir()
-        region = {"AWS_REGION": aws.region, "AWS_DEFAULT_REGION": aws.region}
-        places = {"endpoint": aws.endpoint, "bucket": aws.bucket, "region": aws.region, "home": home}
-        places["host"] = aws.endpoint.removeprefix("http://")
-        asked = {"CLIENT_ENDPOINT": aws.endpoint, "CLIENT_BUCKET": aws.bucket, "CLIENT_CALL": self.client.call}
-        words, own = self.client.run_with(**places)
-        fixed = {"AWS_ENDPOINT_URL": aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
-        variables = environment(home, **{**fixed, **region, **asked, **given, **own})
-        log = self.folder / f"client-{self._started}.log"
-        return start(self.client, words, variables, log)
-
-    def seen(self, text, refusal=None, **known):
-        """An error, without what changes from run to run, nor the relay's own words in it."""
-
-        known = {"home": self.folder, "aws": self.servers.calm.endpoint, "checkout": self.client.folder, **known}
-        if refusal:
-            known |= {"the_relay's_answer": refusal, "the_relay's_reason": json.loads(refusal)["message"]}
-        return plain(text, cache=self.client.built(), **known)
-
-
-def container(bench, server, file=None, token=None):
-    """The variables of the endpoint, be it the relay's or the scripted one: with the token's file, unless the client is too
-    old for it, or with the token itself."""
-
-    if isinstance(server, Endpoint):
-        uri, known = server.uri, server.token_file
-    else:
-        uri, known = f"{server.endpoint}/v1/credentials/app", server.token_path("app")
-    given = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri}
-    if token is None and file is None and bench.client.token == "inline":
-        token = known.read_text()
-    if token is not None:
-        return {**given, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token}
-    return {**given, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file or known)}
-
-
-def chain(aws):
-    return [{"role_arn": aws.hub_role_arn}, {"role_arn": aws.files_role_arn}]
-
-
-def must(bench, answer):
-    if not answer.ok:
-        raise Cannot(bench.seen(answer.error), answer)
-    return answer
-
-
-def right(answer, requests, issued):
-    """Every request of a call was signed with a key that the relay handed out, by the client's word and by the journal."""
-
-    assert requests, "the call was not seen at the test AWS"
-    used = {request["access_key_id"] for request in requests}
-    assert used <= issued, f"signed with {used}, which the relay did not hand out"
-    assert answer.key is None or answer.key in used, f"it says {answer.key}, and signed with {used}"
-    refused = [request for request in requests if request["status"] >= 400]
-    assert not refused, refused
-    return used
+PATIENCE = 30  # seconds, that a user has for a client that says nothing
 
 
 def rotations(bench):
@@ -151,10 +67,6 @@ def one_call(bench, **given):
         running.stop()
         signed.close()
     return "works"
-
-
-def issued_by(aws):
-    return {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.files_role_arn)}
 
 
 def inline(bench):
@@ -219,18 +131,6 @@ def late(bench):
         gate.stop()
 
 
-def counted(relay, decision):
-    """How many requests for the profile have had an outcome, by the relay's metrics."""
-
-    label = f'credential_relay_requests_total{{profile="app",decision="{decision}"}} '
-    text = http_get(f"{relay.admin}/metrics")[2]
-    return int(float(text.partition(label)[2].partition("\n")[0] or 0))
-
-
-def refusals(relay):
-    return counted(relay, "uninitialized") + counted(relay, "unavailable")
-
-
 def refused(bench):
     """With a wrong token: what does the user see?"""
 
@@ -256,106 +156,31 @@ def refused(bench):
     return bench.seen(answer.error, refusal, token_file=wrong)
 
 
-def scripted_endpoint(bench):
-    return Endpoint(bench.servers.lasting_key, bench.folder)
+def mistakes(bench):
+    """What does the user see where something is wrong on the application's side?"""
 
-
-def storms(bench):
-    """How many GETs 100 signed calls make while a credential has so many minutes left."""
-
-    found = {}
-    endpoint = scripted_endpoint(bench)
-    try:
-        for minutes in STORM_MINUTES:
-            endpoint.seconds_left = 60 * minutes
-            endpoint.asked = 0
-            calls = STORM_PROCESSES if bench.client.kind == "command" else STORM_CALLS
-            running = bench.start(bench.servers.calm, **container(bench, endpoint))
-            try:
-                for _ in range(calls):
-                    must(bench, running.call())
-            finally:
-                running.stop()
-            count = endpoint.asked * STORM_CALLS // calls
-            if bench.client.drawn and bench.client.drawn[0] < minutes < bench.client.drawn[1]:
-                assert count < STORM_CALLS // 2, f"{count} GETs, though the moment to ask anew is drawn by lot"
-                count = "a few"
-            elif bench.client.background and count > 1:
-                assert count <= STORM_CALLS
-                count = "up to 100"
-            found[str(minutes)] = count
-    finally:
-        endpoint.stop()
+    aws, relay = bench.servers.calm, bench.servers.calm_relay
+    right, newline, missing = container(bench, relay), bench.folder / "newline", bench.folder / "missing"
+    newline.write_text(relay.token("app") + "\n")
+    nobody = f"http://127.0.0.1:{bench.servers.dead_port}/v1/credentials/app"
+    wrong = {
+        "no variables": {},
+        "no relay": {**right, "AWS_CONTAINER_CREDENTIALS_FULL_URI": nobody},
+        "no token": {"AWS_CONTAINER_CREDENTIALS_FULL_URI": right["AWS_CONTAINER_CREDENTIALS_FULL_URI"]},
+    }
+    if bench.client.token == "file":
+        wrong["no file"] = container(bench, relay, file=missing)
+        wrong["a newline"] = container(bench, relay, file=newline)
+    refusal = relay.ask("/v1/credentials/app")[2]
+    found, known = {}, {"token_file": missing, "another_file": newline, "access_token": relay.token("app")}
+    for name, given in wrong.items():
+        running = bench.start(aws, **given)
+        try:
+            answer = running.call(PATIENCE)
+            found[name] = "works" if answer.ok else bench.seen(answer.error, refusal, **known)
+        except NoAnswer:
+            found[name] = f"not a word within {PATIENCE} s"
+        finally:
+            running.stop()
+    assert "works" not in (found["no variables"], found["no relay"], found["no token"]), found
     return found
-
-
-def window(bench):
-    """With how much time left the client asks anew: each rung has more left, until it keeps what it has."""
-
-    if bench.client.kind == "command":
-        return "a process each call"
-    if bench.client.drawn:
-        return drawn(bench, *bench.client.drawn)
-    endpoint = scripted_endpoint(bench)
-    endpoint.seconds_left = RUNGS[0]
-    running = bench.start(bench.servers.calm, **container(bench, endpoint))
-    below = 0
-    try:
-        for rung in RUNGS:
-            endpoint.seconds_left = rung
-            if not asks_anew(bench, running, endpoint):
-                return f"{span(below)} to {span(rung)}" if below else f"less than {span(rung)}"
-            below = rung
-        return "asks at each call"
-    finally:
-        running.stop()
-        endpoint.stop()
-
-
-def asks_anew(bench, running, endpoint):
-    """Whether it goes on asking. Some clients ask behind a call's back, so one call says nothing: the first GETs may still be due
-    to what it held before, and the newest credential may come after the call that it was asked for."""
-
-    before, quiet = endpoint.asked, 0
-    while endpoint.asked < before + 4:
-        known = endpoint.asked
-        must(bench, running.call())
-        quiet = quiet + 1 if endpoint.asked == known else 0
-        if quiet == QUIET_CALLS:
-            return False
-    return True
-
-
-def drawn(bench, last, first):
-    """For a client that draws the moment to ask anew, for each credential: it asks again and again when `last` minutes are
-    left, and never when more than `first` are."""
-
-    endpoint = scripted_endpoint(bench)
-    endpoint.seconds_left = 60 * last - 15
-    running = bench.start(bench.servers.calm, **container(bench, endpoint))
-
-    def asked_anew(times):
-        before = endpoint.asked
-
-        def asked():
-            must(bench, running.call())
-            return endpoint.asked >= before + times
-
-        wait_for(asked, lambda: f"it asks anew with {span(endpoint.seconds_left)} left")
-
-    try:
-        asked_anew(DRAWS)
-        endpoint.seconds_left = 60 * first + 30
-        asked_anew(1)
-        before = endpoint.asked
-        for _ in range(DRAWS):
-            must(bench, running.call())
-        assert endpoint.asked == before, f"with {span(endpoint.seconds_left)} left it asks again"
-        return f"by lot between {first} and {last} min"
-    finally:
-        running.stop()
-        endpoint.stop()
-
-
-def span(seconds):
-    return f"{seconds} s" if seconds < 120 else f"{seconds / 60:g} min"
