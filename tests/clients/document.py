@@ -1,12 +1,13 @@
 """docs/clients.md, made of what each client was seen to do (seen.json) and of what is known of it (client.toml)."""
 
 import json
-import textwrap
+import re
 
 from catalogue import AROUND, HERE, SCENARIOS
 
 DOCUMENT = HERE.parent.parent / "docs" / "clients.md"
-WIDTH = 130
+GUIDE = DOCUMENT.with_name("troubleshooting.md")
+WIDTH = 300
 
 HEAD = """\
 # Clients
@@ -24,6 +25,13 @@ runs every one of them against it and a test AWS, compares what it sees with wha
 - **GETs per 100 calls** of one process, with a credential that has 60, 20, 12 and 4 minutes left. The relay answers from memory; an hour's
   credential is renewed at 30 minutes, so it is the first figure that is met, and the second where a lifetime is below 50 minutes.
 - **Tells why**: whether its error has the relay's reason, here for a wrong token. Where it has not, the relay's log has.
+"""
+
+SAYS = """\
+What is wrong is one thing at a time: the *wrong token* in the file, or inline; *no variables* of the endpoint at all; *no relay*, so nobody
+listens; *no token* but the endpoint's address; *no file* where the variable says that the token is; *a newline* behind the token in it.
+`<the relay's answer>` and `<the relay's reason>` stand for the relay's own words, and of a long text the middle is left out: the whole is in
+the client's `seen.json`.
 """
 
 COLUMNS = ("client", "version", "rotations", "inline token", "dead proxy", "first second", "asks anew", "GETs, 60 · 20 · 12 · 4 min", "tells why")
@@ -54,6 +62,7 @@ def render(clients):
             "",
             "## What each needs, and says",
             "",
+            SAYS,
             *(line for client in run for line in section(client, seen(client))),
             *(line for line in not_run(absent)),
         ]
@@ -107,21 +116,37 @@ def section(client, observed):
     else:
         lines += [f"- No for {heading(name)}: {reason}" for name, reason in client.cannot.items()]
     lines += [f"- {trap.replace(' -> ', ' → ', 1)}" for trap in client.traps]
+    said = dict(errors(observed))
     lines += [""] if len(lines) > 2 else []
-    if "refused" in observed:
-        lines += ["With a wrong token:", "", *quoted(told(observed["refused"])), ""]
-    for name in ("rotations", "inline", "proxy", "late"):
+    lines += [row(("what is wrong", "what it says")), row(("---", "---"))]
+    return [*lines, *(row((what, quoted(text))) for what, text in said.items()), ""]
+
+
+def errors(observed):
+    """What was wrong and what the client said of it, once for each that it said."""
+
+    for name in ("rotations", "inline", "proxy", "late", "refused"):
         if observed.get(name, "works") != "works":
-            lines += [f"{heading(name).capitalize()}:", "", *quoted(told(observed[name])), ""]
-    return lines
+            yield heading(name), told(observed[name])
+    mistakes = observed.get("mistakes", {})
+    for text in dict.fromkeys(mistakes.values()):
+        yield ", ".join(name for name in mistakes if mistakes[name] == text), text
 
 
 def heading(name):
-    return {"inline": "inline token", "proxy": "dead proxy", "late": "first second"}.get(name, name)
+    return {"inline": "inline token", "proxy": "dead proxy", "late": "first second", "refused": "wrong token"}.get(name, name)
 
 
 def quoted(text):
-    return ["```text", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False), "```"]
+    """A text in the width that a table has: of a long one the beginning and the end, or what is about the relay."""
+
+    if text == "works":
+        return "works"
+    if len(text) > WIDTH:
+        at = text.find("<the relay's")
+        beginning, end = (text[: WIDTH // 3], text[at - WIDTH // 3 :]) if at > WIDTH else (text[: WIDTH // 2], text)
+        text = f"{beginning} … {end[-WIDTH // 2 :] if at < WIDTH else end[: WIDTH * 2 // 3]}"
+    return f"`` {text} ``"
 
 
 def not_run(absent):
@@ -129,3 +154,15 @@ def not_run(absent):
         return []
     lines = ["## Not run", "", row(("client", "why", "what its source says")), row(("---",) * 3)]
     return lines + [row((client.name, client.why, client.instead)) for client in absent] + [""]
+
+
+def symptoms(line):
+    """What the first cell of a table's line quotes."""
+
+    return re.findall(r"`([^`]+)`", line.split(" | ")[0]) if line.startswith("| `") else []
+
+
+def says(text, symptom):
+    """Whether a text has the pieces of a symptom, which … parts, in their order."""
+
+    return re.search(".*".join(map(re.escape, symptom.split("…"))), text) is not None

@@ -36,3 +36,13 @@ def test_the_document_is_what_was_seen():
     if UPDATE:
         document.DOCUMENT.write_text(written)
     assert document.DOCUMENT.read_text() == written, "docs/clients.md: run `make clients ARGS=…` with UPDATE_GOLDEN=1"
+
+
+def test_the_guide_quotes_what_was_seen():
+    """docs/troubleshooting.md: each symptom in the first column of its tables is what a client said, word for word."""
+
+    symptoms = [found for line in document.GUIDE.read_text().splitlines() for found in document.symptoms(line)]
+    assert len(symptoms) > 20
+    said = [text for client in catalogue.clients() for _, text in document.errors(document.seen(client))]
+    unseen = [symptom for symptom in symptoms if not any(document.says(text, symptom) for text in said)]
+    assert unseen == []
