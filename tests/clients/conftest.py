@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import catalogue
-from harness import SESSION_SECONDS, Relay, TestAws
+import document
 from bench import Bench, chain
+from harness import SESSION_SECONDS, Relay, TestAws
 from pods import METADATA_SERVICE
 
 
@@ -38,6 +39,12 @@ def pytest_generate_tests(metafunc):
         cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
         metafunc.parametrize("client, scenario", cases, ids=names)
+
+
+def pytest_sessionfinish():
+    # Whatever was chosen to run: the document is of all that is known.
+    if document.UPDATE:
+        document.write()
 
 
 class Servers:
