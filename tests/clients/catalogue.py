@@ -21,6 +21,7 @@ import toolchain  # noqa: E402
 # What a scenario is called in client.toml's `cannot`; scenarios.py and asking.py have them.
 SCENARIOS = ("rotations", "inline", "proxy", "late", "refused", "mistakes", "storms", "window")
 AROUND = {
+    "process": "a [credential process](delivery.md#a-credential-process)",
     "metadata": "the [emulated metadata service](delivery.md#the-emulated-metadata-service)",
     "metadata v1": "the [emulated metadata service](delivery.md#the-emulated-metadata-service) with `v1: true`",
 }

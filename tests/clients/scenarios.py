@@ -3,6 +3,7 @@ raises `Cannot` with the client's own words."""
 
 import time
 
+import catalogue
 from bench import Cannot, chain, container, counted, issued_by, must, refusals, right
 from endpoint import Gate
 from harness import Relay, wait_for
@@ -40,6 +41,24 @@ def through_rotations(bench, **given):
 
 
 def around(bench):
+    """For a client that cannot ask the endpoint: through two rotations by the way around it."""
+
+    return by_a_process(bench) if bench.client.around == "process" else by_metadata(bench)
+
+
+def by_a_process(bench):
+    """By a credential process that asks the endpoint: the one that docs/delivery.md shows."""
+
+    section = (catalogue.HERE.parent.parent / "docs" / "delivery.md").read_text().partition("## A credential process\n")[2]
+    program, settings = bench.folder / "credential-process", bench.folder / "config"
+    program.write_text(section.partition("```sh\n")[2].partition("```")[0])
+    program.chmod(0o755)
+    shown = section.partition("```ini\n")[2].partition("```")[0]
+    settings.write_text(shown.replace("/usr/local/bin/credential-process", str(program)))
+    return through_rotations(bench, AWS_CONFIG_FILE=str(settings), **container(bench, bench.servers.quick_relay))
+
+
+def by_metadata(bench):
     """By the emulated metadata service, at that service's own address, without a word of where credentials are."""
 
     aws = bench.servers.quick
