@@ -53,6 +53,7 @@ class Client:
     around: str = ""
     window: str = ""
     background: bool = False
+    least: int = 0
     drawn: list = field(default_factory=list)
     why: str = ""
     instead: str = ""

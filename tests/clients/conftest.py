@@ -1,5 +1,6 @@
 """The fixtures: two test AWSs and a relay before each. RELAY_BIN is the binary under test."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -55,16 +56,28 @@ class Servers:
         self._reserved = socket.socket()
         self._reserved.bind(("127.0.0.1", 0))  # and nobody listens
         self.dead_port = self._reserved.getsockname()[1]
-        self.quick, self.quick_relay = self._pair(folder / "quick", SESSION_SECONDS)
-        self.calm, self.calm_relay = self._pair(folder / "calm", 36000)
+        self._pairs = contextlib.ExitStack()
+        self.quick, self.quick_relay = self._pairs.enter_context(self.pair(folder / "quick", SESSION_SECONDS))
+        self.calm, self.calm_relay = self._pairs.enter_context(self.pair(folder / "calm", 36000))
         self.lasting_key = self._lasting_key()
 
-    def _pair(self, folder, session_seconds):
-        folder.mkdir()
-        aws = TestAws(folder, session_seconds)
+    @contextlib.contextmanager
+    def pair(self, folder, session_seconds):
+        """A test AWS and a relay before it. That must end well, and must have said nothing secret."""
+
         relay_folder = folder / "relay"
-        relay_folder.mkdir()
-        return aws, Relay(self.binary, relay_folder, aws, {"app": chain(aws)}).ready()
+        relay_folder.mkdir(parents=True)
+        aws = TestAws(folder, session_seconds)
+        try:
+            relay = Relay(self.binary, relay_folder, aws, {"app": chain(aws)})
+            try:
+                yield aws, relay.ready()
+            finally:
+                code = relay.stop()[0]
+            assert code == 0, relay.log()[-4000:]
+            assert relay.leaks() == []
+        finally:
+            aws.stop()
 
     def _lasting_key(self):
         """A session of the files role that outlasts the run, for the scripted endpoint."""
@@ -78,12 +91,7 @@ class Servers:
         return assume(self.calm.files_role_arn, *keys)
 
     def stop(self):
-        for relay in (self.quick_relay, self.calm_relay):
-            code = relay.stop()[0]
-            assert code == 0, relay.log()[-4000:]
-            assert relay.leaks() == []
-        self.quick.stop()
-        self.calm.stop()
+        self._pairs.close()
         self._reserved.close()
 
 

@@ -157,5 +157,7 @@ def plain(text, **known):
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?", "<time>", text)
     text = re.sub(r"@[0-9a-f]{5,8}\b", "@<hash>", text)
     text = re.sub(r"0x[0-9a-f]+", "<address>", text)
+    text = re.sub(r"\S+/registry/src/[^/]+/", "", text)
+    text = re.sub(r"\b(thread '\w+') \(\d+\)", r"\1", text)
     text = re.sub(r"\bin \d+\.?\d*(?:[nµm]?s)\b", "in <time>", text)
     return " ".join(text.split())

@@ -17,11 +17,14 @@ PATIENCE = 30  # seconds, that a user has for a client that says nothing
 def rotations(bench):
     """Through two rotations: keys that end after 8 s are replaced, and no call fails."""
 
-    return through_rotations(bench, **container(bench, bench.servers.quick_relay))
+    if bench.client.least == 0:
+        return through_rotations(bench, bench.servers.quick, **container(bench, bench.servers.quick_relay))
+    # The relay renews when half is left, and the client must be able to use that half to its end.
+    with bench.servers.pair(bench.folder, 3 * bench.client.least) as (aws, relay):
+        return through_rotations(bench, aws, **container(bench, relay))
 
 
-def through_rotations(bench, **given):
-    aws = bench.servers.quick
+def through_rotations(bench, aws, **given):
     signed = Signed(aws)
     running = bench.start(aws, **given)
     used = set()
@@ -68,7 +71,7 @@ def by_metadata(bench):
     relay = Relay(bench.servers.binary, folder, aws, {"app": chain(aws)}, settings={"imds_emulation": emulation})
     try:
         relay.ready()
-        return through_rotations(bench, AWS_EC2_METADATA_DISABLED="false")
+        return through_rotations(bench, aws, AWS_EC2_METADATA_DISABLED="false")
     finally:
         relay.stop()
 
