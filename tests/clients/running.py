@@ -151,7 +151,7 @@ def plain(text, **known):
     for name, value in sorted(known.items(), key=lambda item: -len(str(item[1]))):
         text = text.replace(str(value), f"<{name.replace('_', ' ')}>")
     text = re.sub(r"<home>/home-\d+", "<home>", text)
-    text = re.sub(r"\(node:\d+\)", "(node:<process>)", re.sub(r"Node\.js v[\d.]+", "Node.js", text))
+    text = re.sub(r"\b(node:|process-)\d+", r"\1<process>", re.sub(r"Node\.js v[\d.]+", "Node.js", text))
     text = re.sub(r"(127\.0\.0\.1(?::|', port=))\d+", r"\g<1>9531", text)
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<id>", text, flags=re.I)
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?", "<time>", text)
