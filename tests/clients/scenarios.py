@@ -58,7 +58,7 @@ def by_a_process(bench):
     program.chmod(0o755)
     shown = section.partition("```ini\n")[2].partition("```")[0]
     settings.write_text(shown.replace("/usr/local/bin/credential-process", str(program)))
-    return through_rotations(bench, AWS_CONFIG_FILE=str(settings), **container(bench, bench.servers.quick_relay))
+    return through_rotations(bench, bench.servers.quick, AWS_CONFIG_FILE=str(settings), **container(bench, bench.servers.quick_relay))
 
 
 def by_metadata(bench):
