@@ -11,12 +11,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test unit e2e arm64 lint audit bench dev image prerequisites cargo-deny clean-cache
+.PHONY: help test unit e2e clients clients-fast arm64 lint audit bench dev image prerequisites cargo-deny clean-cache
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
 
-test: prerequisites unit e2e ## everything that must pass: the Rust tests, then six real SDKs against the relay
+test: prerequisites unit e2e clients-fast ## everything that must pass: the Rust tests, then real SDKs against the relay
 
 prerequisites: ## say what `make test` needs and this machine lacks
 	@tests/prerequisites test
@@ -27,6 +27,7 @@ unit: ## the Rust tests
 e2e: ## six real SDKs against the relay and a test AWS; ARGS goes to pytest, such as ARGS='-k leak'
 	cargo build --locked
 	tests/e2e/prepare
+	tests/clients/prepare --fast
 	python3 tests/e2e/images.py
 	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec "$$(tests/e2e/prepare --python)" -m pytest tests/e2e --numprocesses 2 --dist loadfile $(ARGS)
 
@@ -38,10 +39,22 @@ arm64: ## the image's binary for arm64: compiled, and run by QEMU on a machine o
 	cd tests/e2e && RELAY_BIN='$(ARM64)/emulated' exec "$$(./prepare --python)" -m pytest \
 		arm64.py test_commands.py test_roles_anywhere.py $(ARGS)
 
+clients: ## every client of docs/clients.md through every scenario; ARGS goes to pytest, such as ARGS='-k boto3'
+	@tests/prerequisites clients
+	cargo build --locked
+	tests/clients/prepare
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec tests/clients/run $(ARGS)
+
+clients-fast: ## the six clients of docs/clients.md that most applications use
+	cargo build --locked
+	tests/clients/prepare --fast
+	RELAY_BIN='$(CARGO_TARGET_DIR)/debug/credential-relay' exec tests/clients/run --fast $(ARGS)
+
 lint: ## formatting, clippy, documentation, licences and sources of dependencies
 	@tests/prerequisites lint
 	cargo fmt --check --all
-	cargo fmt --check --manifest-path tests/e2e/clients/rust/Cargo.toml
+	for manifest in tests/clients/*/Cargo.toml tests/clients/protocol/cargo/Cargo.toml; do \
+		cargo fmt --check --manifest-path "$$manifest" || exit; done
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --all-targets --locked --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked

@@ -82,17 +82,25 @@ def http_get(url, method="GET", **headers):
         connection.close()
 
 
+def call_once(command, environment, log=str):
+    """One call of a client of tests/clients, and what it says of it."""
+
+    ran = subprocess.run(command, env=environment, input="call\n", capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0 and json.loads(ran.stdout)["ok"], ran.stdout + ran.stderr + log()[-4000:]
+    return json.loads(ran.stdout)
+
+
 class TestAws:
     """moto_server.py in a process of its own, and the journal that it writes."""
 
     __test__ = False
 
     def __init__(self, folder, session_seconds):
-        self._journal = folder / "journal.jsonl"
+        self.journal_path = folder / "journal.jsonl"
         self._secrets = folder / "secrets"
         self._errors = folder / "moto.log"
         command = [sys.executable, HERE / "moto_server.py", "--session-seconds", session_seconds]
-        command += ["--journal", self._journal, "--secrets-file", self._secrets]
+        command += ["--journal", self.journal_path, "--secrets-file", self._secrets]
         with open(self._errors, "w") as errors:
             self._process = spawn(
                 command, environment(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
@@ -111,7 +119,7 @@ class TestAws:
     def journal(self, event, **wanted):
         """The journal's entries of one kind, in order. A line that is being written is left for the next look."""
 
-        whole_lines = self._journal.read_text().rpartition("\n")[0].splitlines()
+        whole_lines = self.journal_path.read_text().rpartition("\n")[0].splitlines()
         entries = [entry for entry in map(json.loads, whole_lines) if entry["event"] == event]
         return [entry for entry in entries if all(entry[name] == value for name, value in wanted.items())]
 
@@ -243,6 +251,9 @@ class Relay:
     def log(self):
         return self._log.read_text(errors="replace")
 
+    def token_path(self, profile):
+        return self._token_files[profile]
+
     def token(self, profile):
         return self._token_files[profile].read_text()
 
@@ -303,12 +314,9 @@ class Relay:
 
         home = folder / f"home-{profile}"
         home.mkdir()
-        command, more = toolchain.client_commands()["boto3"]
-        given = self.client_environment(profile, home, f"e2e-{profile}", CLIENT_KEYS="1", **more)
-        client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        output, errors = client.communicate(timeout=60)
-        assert client.returncode == 0, errors + self.log()[-4000:]
-        return output.split()[-1]
+        command, more = toolchain.client_command("boto3")
+        given = self.client_environment(profile, home, f"e2e-{profile}", **more)
+        return call_once(command, given, self.log)["arn"]
 
     def client_environment(self, profile, home, application, **more):
         """What an application in the pod is given, and nothing else."""
@@ -365,42 +373,3 @@ def leaks(texts, secrets):
                     found.append(f"…{line[max(0, at - 120) : at]}[a secret begins here]")
                     break
     return found
-
-
-class Clients:
-    """All six SDKs at once, each in a process of its own."""
-
-    def __init__(self, relay, profile, folder):
-        self.keys, self.identities, self._running = {}, {}, {}
-        for name, (command, more) in toolchain.client_commands().items():
-            home = folder / f"home-{name}"
-            home.mkdir()
-            output = folder / f"client-{name}.log"
-            with open(output, "w") as log:
-                given = relay.client_environment(profile, home, f"e2e-{name}", **more)
-                process = spawn(command, given, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            self._running[name] = (process, output)
-
-    def wait(self, seconds):
-        def ended():
-            return all(process.poll() is not None for process, _ in self._running.values())
-
-        try:
-            wait_for(ended, "all clients have ended", seconds)
-        finally:
-            self.stop()
-        failed = []
-        for name, (process, output) in self._running.items():
-            said = output.read_text(errors="replace")
-            if process.returncode != 0:
-                failed.append(f"{name} ended with {process.returncode}:\n{said[-3000:]}")
-            self.keys[name] = re.findall(r"^key (\S+)$", said, re.MULTILINE)
-            done = re.search(r"^done \d+ (\S+)$", said, re.MULTILINE)
-            self.identities[name] = done.group(1) if done else None
-        assert not failed, "\n".join(failed)
-
-    def stop(self):
-        for process, _ in self._running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()

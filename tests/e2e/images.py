@@ -64,7 +64,7 @@ def application(folder):
 
     context = folder / "application"
     context.mkdir()
-    shutil.copy(toolchain.CLIENTS / "pod" / "app.py", context)
+    shutil.copy(Path(__file__).parent / "clients" / "pod" / "app.py", context)
     python = toolchain.built("python")
     folders = [path for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path)]
     folders += [path for path in (sys.base_prefix, str(python)) if not path.startswith("/usr/")]

@@ -8,7 +8,9 @@ What it adds to moto, which by itself never ends a session and checks trust only
   from then on its key is answered with ExpiredToken.
 * GetSessionToken and GetFederationToken issue sessions of the same life, with keys that work and may do what AWS lets
   them; moto's own is the same dead key for everybody.
-* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message.
+* A header that a client signed counts, though botocore would not have signed it: the SDK for Java 1 signs its User-Agent.
+* A refusal has the shape that STS gives it; in moto's own the SDK for Rust finds neither code nor message. A request
+  that nobody signed is refused, where moto's own code falls over.
 * A role's trust policy is looked up in the role's own account, a role's ARN in it matches that role's sessions, and a
   missing external id is not a right one.
 * AssumeRoleWithWebIdentity, which nobody signs, is let in (see moto_web_identity.py).
@@ -31,6 +33,7 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 import boto3
+from botocore.auth import SIGNED_HEADERS_BLACKLIST
 from botocore.credentials import Credentials
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -277,12 +280,24 @@ def tell_ended_keys_from_unknown_ones(sessions):
     access_control.IAMRequest._raise_invalid_access_key = refuse
 
 
+class UnsignedRequest(_RESTError):
+    code = 403
+
+    def __init__(self):
+        super().__init__("MissingAuthenticationToken", "Request is missing Authentication Token")
+
+
 def shape_refusals_as_sts_does():
     check = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
     def checked(self, request_type, resource="*"):
         try:
-            check(self, request_type, resource)
+            try:
+                check(self, request_type, resource)
+            except KeyError:
+                if "Authorization" in self.headers:
+                    raise
+                raise UnsignedRequest() from None
         except _RESTError as error:
             if request_type is access_control.IAMRequest:
                 error.description = (
@@ -405,7 +420,9 @@ def describe(endpoint):
     spoke = role(spoke_iam, "spoke", trust(hub, EXTERNAL_ID), **reads)
     locked = role(spoke_iam, "locked", trust(hub, LOCKED_EXTERNAL_ID), **reads)
     bucket = "files-of-the-tests"
-    client("s3", endpoint, SPOKE_ACCOUNT).create_bucket(Bucket=bucket)
+    storage = client("s3", endpoint, SPOKE_ACCOUNT)
+    storage.create_bucket(Bucket=bucket)
+    storage.put_object(Bucket=bucket, Key="hello", Body=b"hello\n")
     anything = {"Action": ["s3:*", "sts:GetCallerIdentity"], "Resource": "*"}
     files = role(spoke_iam, "files", trust(hub), **anything)
     _, operator = user(spoke_iam, "operator", Action="iam:*", Resource="*")
@@ -449,6 +466,7 @@ def main():
     tell_ended_keys_from_unknown_ones(sessions)
     moto_web_identity.install()
     shape_refusals_as_sts_does()
+    SIGNED_HEADERS_BLACKLIST.clear()  # moto signs again with botocore, by the headers that the client has signed
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     ActionAuthenticatorMixin.request_count = 0
     application.enabled = True

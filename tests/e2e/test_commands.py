@@ -2,10 +2,9 @@
 
 import json
 import re
-import subprocess
 
 import toolchain
-from harness import environment, spawn
+from harness import call_once, environment
 
 
 def test_get_asks_the_relay_and_never_aws(calm_aws, start_relay):
@@ -35,19 +34,16 @@ def test_boto3_works_through_a_credential_process(calm_aws, start_relay, tmp_pat
         "[profile payments]\n"
         f'credential_process = "{relay.binary}" get payments --config "{relay.config}" --format process\n'
     )
-    command, _ = toolchain.client_commands()["boto3"]
+    command, more = toolchain.client_command("boto3")
     given = environment(
         home,
         AWS_PROFILE="payments",
         AWS_DEFAULT_REGION=calm_aws.region,
         AWS_ENDPOINT_URL_STS=calm_aws.endpoint,
         AWS_SDK_UA_APP_ID="e2e-process",
-        CLIENT_KEYS="1",
+        **more,
     )
-    client = spawn(command, given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = client.communicate(timeout=60)
-    assert client.returncode == 0, errors
-    assert f"arn:aws:sts::{calm_aws.spoke_account}:assumed-role/spoke/" in output
+    assert f"arn:aws:sts::{calm_aws.spoke_account}:assumed-role/spoke/" in call_once(command, given)["arn"]
     (call,) = calm_aws.calls_by("e2e-process")
     assert call["status"] == 200
     assert call["access_key_id"] == json.loads(relay.ask_for("payments")[2])["AccessKeyId"]

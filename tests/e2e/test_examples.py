@@ -15,9 +15,9 @@ from pathlib import Path
 import yaml
 
 from agents import Ecs, World
-from harness import EXIT_SECONDS, environment, leaks, spawn, wait_for
+from harness import EXIT_SECONDS, call_once, environment, leaks, spawn, wait_for
 from pods import in_a_pod
-from toolchain import client_commands
+from toolchain import client_command
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ECS_AGENT = "169.254.170.2"
@@ -89,17 +89,15 @@ def healthy(relay, command, variables, aws, folder):
 def run_application(folder, variables, aws, name, role_arn, before=()):
     """A boto3 application with nothing but the example's variables must sign as the role, by AWS's own word."""
 
-    command, _ = client_commands()["boto3"]
+    command, more = client_command("boto3")
     home = folder / name
     home.mkdir()
     given = {**environment(home), **variables, "AWS_DEFAULT_REGION": aws.region, "AWS_ENDPOINT_URL_STS": aws.endpoint}
-    given |= {"CLIENT_KEYS": "1", "AWS_SDK_UA_APP_ID": name}
-    ran = subprocess.run([*before, *command], env=given, capture_output=True, text=True, timeout=100)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    answer = call_once([*before, *command], {**given, **more, "AWS_SDK_UA_APP_ID": name})
     calls = aws.calls_by(name)
     issued = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=role_arn)}
     assert calls and {call["access_key_id"] for call in calls} <= issued
-    assert f":assumed-role/{role_arn.rsplit('/', 1)[1]}/" in ran.stdout
+    assert f":assumed-role/{role_arn.rsplit('/', 1)[1]}/" in answer["arn"]
 
 
 def without_image(words):

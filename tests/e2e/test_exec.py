@@ -33,7 +33,7 @@ BYPASS = {
 class Exec:
     """A program that runs under `exec`, with the profile `payments`."""
 
-    def __init__(self, binary, folder, aws, command, chain=None, under=(), terminal=False, **variables):
+    def __init__(self, binary, folder, aws, command, chain=None, under=(), terminal=False, stdin=subprocess.DEVNULL, **variables):
         base = folder / "base.json"
         keys = {"AccessKeyId": aws.base["access_key_id"], "SecretAccessKey": aws.base["secret_access_key"]}
         base.write_text(json.dumps({"Version": 1, **keys}))
@@ -62,7 +62,7 @@ class Exec:
             self.process = spawn(
                 self.command,
                 given,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out,
                 stderr=err,
             )
@@ -110,9 +110,22 @@ def python(script):
 
 
 def test_boto3_signs_through_two_rotations_with_nothing_but_exec(aws, execute):
-    command, more = toolchain.client_commands()["boto3"]
-    client = {"AWS_ENDPOINT_URL_STS": aws.endpoint, "AWS_SDK_UA_APP_ID": "e2e-exec", "CLIENT_KEYS": "3"}
-    program = execute(aws, command, CREDENTIAL_RELAY_LOG="trace", **{**BYPASS, **more, **client})
+    command, more = toolchain.client_command("boto3")
+    client = {"AWS_ENDPOINT_URL_STS": aws.endpoint, "AWS_SDK_UA_APP_ID": "e2e-exec", "CREDENTIAL_RELAY_LOG": "trace"}
+    program = execute(aws, command, stdin=subprocess.PIPE, **{**BYPASS, **more, **client})
+    asked = 0
+
+    def rotated():
+        nonlocal asked
+        answers = [json.loads(line) for line in program.out().splitlines()]
+        if len(answers) == asked:
+            asked += 1
+            program.process.stdin.write("call\n")
+            program.process.stdin.flush()
+        return len({answer["key"] for answer in answers if answer["ok"]}) >= 3
+
+    wait_for(rotated, lambda: f"three keys\n{program.out()}{program.err()}", seconds=100)
+    program.process.stdin.close()
     assert program.ended(100) == 0, program.out() + program.err()
     spoke_keys = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.spoke_role_arn)}
     calls = aws.calls_by("e2e-exec")

@@ -6,9 +6,9 @@ They run in a network of their own, where the relay has the service's real addre
 import contextlib
 import subprocess
 
-from harness import EXIT_SECONDS, Relay, environment, http_get, spawn, wait_for
+from harness import EXIT_SECONDS, Relay, call_once, environment, http_get, spawn, wait_for
 from pods import METADATA_SERVICE, in_a_pod
-from toolchain import client_commands
+from toolchain import client_command
 
 
 @contextlib.contextmanager
@@ -45,12 +45,9 @@ def test_sdks_that_find_nothing_else_sign_with_what_is_there(calm_aws, binary, t
     with pod(calm_aws, binary, tmp_path / "relay") as relay:
         for turn in ("first", "rotated"):
             for name in ("boto3", "go"):
-                command, more = client_commands()[name]
+                command, more = client_command(name)
                 application = f"imds-{turn}-{name}"
-                given = only_imds(relay, tmp_path / application, CLIENT_KEYS="1", **more)
-                given["AWS_SDK_UA_APP_ID"] = application
-                ran = subprocess.run(command, env=given, capture_output=True, text=True, timeout=100)
-                assert ran.returncode == 0, ran.stdout + ran.stderr
+                call_once(command, only_imds(relay, tmp_path / application, AWS_SDK_UA_APP_ID=application, **more))
                 calls = calm_aws.calls_by(application)
                 issued = calm_aws.journal("issued", role_arn=calm_aws.files_role_arn)
                 assert {call["access_key_id"] for call in calls} == {issued[-1]["access_key_id"]}

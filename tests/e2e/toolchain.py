@@ -18,7 +18,6 @@ from pathlib import Path
 import musl
 
 HERE = Path(__file__).resolve().parent
-CLIENTS = HERE / "clients"
 VAULT = HERE.parent / "vault"
 ANYWHERE = HERE.parent / "rolesanywhere"
 KUBE = HERE.parent / "kube"
@@ -97,16 +96,6 @@ def build_python(folder):
     run(folder / "bin" / "python", "-m", "pip", "check")
 
 
-def build_javascript(folder):
-    for name in ("package.json", "package-lock.json", ".npmrc", "client.mjs"):
-        shutil.copy(CLIENTS / "javascript" / name, folder)
-    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
-
-
-def build_go(folder):
-    run("go", "build", "-trimpath", "-o", folder / "client", ".", cwd=CLIENTS / "go")
-
-
 def build_server(source, program, package=".", **variables):
     """A program of thousands of packages, minutes at first: nothing else on the machine should wait for it."""
 
@@ -166,21 +155,6 @@ def build_anywhere(folder):
     )
 
 
-def build_java(folder):
-    shutil.copy(CLIENTS / "java" / "pom.xml", folder)
-    libraries = folder / "libraries"
-    run("mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={libraries}", cwd=folder)
-    source = CLIENTS / "java" / "src" / "Client.java"
-    run("javac", "-d", folder / "classes", "-cp", f"{libraries}/*", source)
-
-
-def build_rust(folder):
-    manifest = CLIENTS / "rust" / "Cargo.toml"
-    target = cache() / "e2e" / "rust-target"
-    run("cargo", "build", "--locked", "--manifest-path", manifest, "--target-dir", target)
-    shutil.copy(target / "debug" / "credential-relay-e2e-rust", folder / "client")
-
-
 PARTS = {
     part.name: part
     for part in (
@@ -189,18 +163,6 @@ PARTS = {
             [HERE / "requirements.txt"],
             [sys.executable, "-c", "import sys; print(sys.version, sys.base_prefix)"],
             build_python,
-        ),
-        Part(
-            "javascript",
-            [CLIENTS / "javascript" / name for name in ("package.json", "package-lock.json", "client.mjs")],
-            ["node", "--version"],
-            build_javascript,
-        ),
-        Part(
-            "go",
-            [CLIENTS / "go" / name for name in ("go.mod", "go.sum", "main.go")],
-            ["go", "version"],
-            build_go,
         ),
         Part(
             "vault",
@@ -227,12 +189,6 @@ PARTS = {
             build_anywhere,
         ),
         Part(
-            "java",
-            [CLIENTS / "java" / name for name in ("pom.xml", "src/Client.java")],
-            ["javac", "-version"],
-            build_java,
-        ),
-        Part(
             "zig",
             [musl.IMAGE / "requirements.txt"],
             [sys.executable, "-c", "import sys; print(sys.version, sys.base_prefix)"],
@@ -247,12 +203,6 @@ PARTS = {
             )
             for machine in ("x86_64", "aarch64")
         ),
-        Part(
-            "rust",
-            [CLIENTS / "rust" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")],
-            ["rustc", "--version"],
-            build_rust,
-        ),
     )
 }
 
@@ -264,22 +214,12 @@ def built(name):
     return part.folder
 
 
-def client_commands():
-    """How to run each client: its name, its command, and what it needs in its environment beyond the SDK's variables."""
+def client_command(name):
+    """How to run a client of tests/clients: its words, and its own variables."""
 
-    python = built("python") / "bin"
-    java = built("java")
-    return {
-        "boto3": ([python / "python", CLIENTS / "boto3" / "client.py"], {}),
-        "awscli": (
-            [python / "python", CLIENTS / "awscli" / "client.py"],
-            {"CLIENT_COMMAND": str(python / "aws")},
-        ),
-        "javascript": (["node", built("javascript") / "client.mjs"], {}),
-        "go": ([built("go") / "client"], {}),
-        "java": (["java", "-XX:TieredStopAtLevel=1", "-cp", f"{java}/classes:{java}/libraries/*", "Client"], {}),
-        "rust": ([built("rust") / "client"], {}),
-    }
+    from catalogue import client
+
+    return client(name).run_with()
 
 
 def main():

@@ -1,0 +1,3 @@
+module credential-relay.example/clients/protocol
+
+go 1.25
