@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::answer::{Decision, Refusal};
 
-const WANTED_TOKEN: &str = "an Authorization header with the profile's access token is wanted; SDKs send it when AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names the token's file, which the relay's setting access.token_file gives";
+const WANTED_TOKEN: &str = "an Authorization header with the profile's access token is wanted; SDKs send it when AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names the token's file, which the relay's setting access.token_file gives; those that are too old for it read the token itself from AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
 /// The answer that tells a decision.
 pub(super) fn render(decision: &Decision<'_>) -> Response<Full<Bytes>> {
