@@ -39,7 +39,10 @@ def pytest_generate_tests(metafunc):
         chosen = [one for one in catalogue.clients() if one.kind != "absent" and one.fast not in left_out]
         cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
-        metafunc.parametrize("client, scenario", cases, ids=names)
+        # A client's scenarios one after the other, and so all that need the metadata service's address, which there is once.
+        groups = ["metadata" if client.around else client.id for client, _ in cases]
+        marked = [pytest.param(*case, id=name, marks=pytest.mark.xdist_group(group)) for case, name, group in zip(cases, names, groups)]
+        metafunc.parametrize("client, scenario", marked)
 
 
 def pytest_sessionfinish():

@@ -137,16 +137,16 @@ def test_the_api_server_takes_what_comes_out_and_takes_it_again(kube, injector, 
     assert account in [mount["mountPath"] for mount in relay["volumeMounts"]], "the account's own token is there too"
 
     # As somebody writes a pod down and makes it again, with all defaults in it.
-    metadata = {key: made["metadata"][key] for key in ("generateName", "namespace", "labels", "annotations")}
-    before = len(outcomes(injector))
-    again = create(kube, {"metadata": metadata, "spec": made["spec"]})
+    name = f"{case}-again"
+    metadata = {key: made["metadata"][key] for key in ("namespace", "labels", "annotations")}
+    again = create(kube, {"metadata": {**metadata, "name": name}, "spec": made["spec"]})
     assert again["spec"] == made["spec"]
-    assert wait_for(lambda: outcomes(injector)[before:], "the injector logs it") == ["unchanged"]
+    assert wait_for(lambda: outcomes(injector, name), "the injector logs it") == ["unchanged"]
 
 
-def outcomes(injector):
+def outcomes(injector, name):
     lines = [json.loads(line) for line in injector().splitlines() if line.endswith("}")]
-    return [line["outcome"] for line in lines if line["message"] == "admission"]
+    return [line["outcome"] for line in lines if line["message"] == "admission" and line["name"] == name]
 
 
 def test_what_is_wrong_is_an_admission_error(kube, injector):
