@@ -17,6 +17,7 @@ from pods import METADATA_SERVICE
 
 def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help="only the clients of the fast subset")
+    parser.addoption("--half", type=int, choices=(0, 1), help="every other client, from the first or from the second on")
     parser.addoption("--rest", action="store_true", help="only the others")
 
 
@@ -37,12 +38,11 @@ def pytest_generate_tests(metafunc):
     if "client" in metafunc.fixturenames:
         left_out = {fast for option, fast in (("--fast", False), ("--rest", True)) if metafunc.config.getoption(option)}
         chosen = [one for one in catalogue.clients() if one.kind != "absent" and one.fast not in left_out]
+        half = metafunc.config.getoption("--half")
+        chosen = chosen if half is None else chosen[half::2]
         cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
-        # A client's scenarios one after the other, and so all that need the metadata service's address, which there is once.
-        groups = ["metadata" if client.around else client.id for client, _ in cases]
-        marked = [pytest.param(*case, id=name, marks=pytest.mark.xdist_group(group)) for case, name, group in zip(cases, names, groups)]
-        metafunc.parametrize("client, scenario", marked)
+        metafunc.parametrize("client, scenario", cases, ids=names)
 
 
 def pytest_sessionfinish():
