@@ -1,6 +1,7 @@
 //! Rotation: the loop that fetches, checks, publishes, waits and retries; one for each profile.
 
 pub mod backoff;
+pub mod pace;
 pub mod probe;
 mod suspect;
 
@@ -21,8 +22,8 @@ use crate::metrics::ProfileMetrics;
 use crate::sources::{Freshness, Source};
 use crate::store::{Plan, Publisher, Rotated, Served, Snapshot, View};
 
-use crate::schedule::{self, Draw};
-use backoff::Backoff;
+use crate::schedule::Draw;
+use pace::Pace;
 use probe::Proof;
 pub use suspect::Suspicion;
 
@@ -30,9 +31,6 @@ pub use suspect::Suspicion;
 /// this often. A client that asks sooner after a resume is held or answered 503, never served an
 /// expired credential.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// A failing renewal is tried at least once more when this much is left (upstreams section 6).
-const LAST_CALL: Duration = Duration::from_secs(60);
 
 /// Where a user was made for keys that cannot be served, the next would be made in vain too until
 /// somebody acts; an account has room for some thousand users, and Vault keeps each for as long as
@@ -80,7 +78,7 @@ impl Rotation {
     }
 
     async fn turn(&mut self) {
-        let mut backoff = Backoff::default();
+        let mut pace = Pace::default();
         let mut woken = Woken::Due;
         loop {
             let (freshness, mut replies) = match woken {
@@ -90,14 +88,8 @@ impl Rotation {
             // On the heap for its time alone: a rotation waits nearly always.
             let (outcome, patience) = Box::pin(self.attempt(freshness, &mut replies)).await;
             let next = match &outcome {
-                Ok(served) => {
-                    backoff.reset();
-                    self.publish(served)
-                }
-                Err(failure) => {
-                    let wait = backoff.after(failure.cause, Draw::random());
-                    self.report(failure, wait.max(patience))
-                }
+                Ok(served) => self.publish(served, &mut pace),
+                Err(failure) => self.report(failure, patience, &mut pace),
             };
             for reply in replies {
                 // Whoever asked may have gone; the new credential is published all the same.
@@ -144,10 +136,10 @@ impl Rotation {
     }
 
     /// Publishes a credential and says when to renew it.
-    fn publish(&self, served: &Arc<Served>) -> Moment {
+    fn publish(&self, served: &Arc<Served>, pace: &mut Pace) -> Moment {
         let now = self.clock.now();
         let credential = served.credential();
-        let due = schedule::due(&credential.validity, now, Draw::random());
+        let due = pace.succeeded(&credential.validity, now, Draw::random());
         self.log_success(credential, now, due);
         self.publisher.publish(Arc::clone(served));
         self.publisher.plan(Plan::Renew(due.wall));
@@ -188,20 +180,19 @@ impl Rotation {
         }
     }
 
-    /// Notes a failure and says when to try again: after `wait`, or sooner if what is held ends.
-    fn report(&self, failure: &Arc<Failure>, wait: Duration) -> Moment {
+    /// Notes a failure and says when to try again.
+    fn report(&self, failure: &Arc<Failure>, patience: Duration, pace: &mut Pace) -> Moment {
         let now = self.clock.now();
         self.publisher.report(Arc::clone(failure), now);
         let held = self.publisher.held();
-        let (serving, again) = match held.view(now) {
+        let (serving, left) = match held.view(now) {
             View::Ready(served, _) => (
                 format!("{} until {}", served.credential().access_key_id, end_of(served)),
-                now + not_past_last_call(wait, served.credential(), now),
+                served.credential().remaining(now),
             ),
-            View::Pending | View::Expired | View::Unavailable(_) => {
-                ("nothing".to_owned(), now + wait)
-            }
+            View::Pending | View::Expired | View::Unavailable(_) => ("nothing".to_owned(), None),
         };
+        let again = pace.failed(failure.cause, patience, left, now, Draw::random());
         tracing::warn!(
             profile = %self.profile,
             stage = %failure.stage,
@@ -299,14 +290,6 @@ fn end_of(served: &Served) -> String {
     match &served.credential().validity {
         Validity::Until(life) => life.serve_until().wall.to_string(),
         Validity::Unlimited => "it is replaced".to_owned(),
-    }
-}
-
-/// A wait that does not sleep past the last minute of the credential that is held.
-fn not_past_last_call(wait: Duration, held: &Credential, now: Moment) -> Duration {
-    match held.remaining(now) {
-        Some(left) if left > LAST_CALL => wait.min(left - LAST_CALL),
-        Some(_) | None => wait,
     }
 }
 

@@ -17,7 +17,7 @@ const FLOOR: Duration = Duration::from_millis(250);
 /// The back-off of one profile. It grows with each failure in a row, whatever their causes: an
 /// overloaded upstream times out, throttles and answers 503 in turn. The cause says where it
 /// starts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
