@@ -232,14 +232,7 @@ def main():
         return 1
     # The tests themselves run in the first.
     parts = [toolchain.PARTS["python"], *(client.part for client in chosen)]
-    for name, part in {part.name: part for part in parts if part}.items():
-        try:
-            took = part.ensure()
-        except (toolchain.Failed, OSError) as failure:
-            print(f"clients: {name}: {failure}", file=sys.stderr)
-            return 1
-        print(f"clients: {name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
-    return 0
+    return toolchain.ensure("clients", {part.name: part for part in parts if part}.values())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 import catalogue
 import document
+from beginning import begin_run
 from bench import Bench, chain
 from harness import SESSION_SECONDS, Relay, TestAws
 from pods import METADATA_SERVICE
@@ -22,11 +22,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    # SIGTERM ends the run as ^C does: with the fixtures' own endings, so that no server outlives it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    binary = os.environ.get("RELAY_BIN", "")
-    if not os.access(binary, os.X_OK) or not Path(binary).is_file():
-        raise pytest.UsageError(f"RELAY_BIN ({binary!r}) is not a program: run `make clients`, or build the relay and name it")
+    begin_run("make clients")
     with socket.socket() as tried:
         try:
             tried.bind((METADATA_SERVICE, 0))

@@ -6,6 +6,7 @@ import socket
 import threading
 from datetime import datetime, timedelta, timezone
 
+from harness import carry
 from servers import Listening
 
 TOKEN = "token-of-the-scripted-endpoint-0123456789"
@@ -92,18 +93,4 @@ class Gate:
     def _serve(self, connection):
         self._opened.wait()
         with connection, socket.create_connection(self._server) as server:
-            back = threading.Thread(target=pour, args=(server, connection), daemon=True)
-            back.start()
-            pour(connection, server)
-            back.join()
-
-
-def pour(source, sink):
-    """Copies until the source ends, and tells the sink so."""
-
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+            carry(connection, server)

@@ -1,24 +1,20 @@
 """The fixtures. RELAY_BIN is the binary under test; a part that is missing fails the run."""
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
 import containers
 import images
+from beginning import begin_run
 from harness import SESSION_SECONDS, Relay, TestAws, two_hops
 from helm import Helm, others_kinds
 from kube_server import Kube
 
 
 def pytest_configure():
-    # SIGTERM ends the run as ^C does: with the fixtures' own endings, so that no server outlives it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    binary = os.environ.get("RELAY_BIN", "")
-    if not os.access(binary, os.X_OK) or not Path(binary).is_file():
-        raise pytest.UsageError(f"RELAY_BIN ({binary!r}) is not a program: run `make e2e`, or build the relay and name it")
+    begin_run("make e2e")
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -88,6 +90,26 @@ def call_once(command, environment, log=str):
     ran = subprocess.run(command, env=environment, input="call\n", capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0 and json.loads(ran.stdout)["ok"], ran.stdout + ran.stderr + log()[-4000:]
     return json.loads(ran.stdout)
+
+
+def carry(one, other):
+    """Carries what either of two connections says to the other, until both have ended."""
+
+    back = threading.Thread(target=_pour, args=(other, one), daemon=True)
+    back.start()
+    _pour(one, other)
+    back.join()
+
+
+def _pour(source, sink):
+    """Copies until the source ends, and tells the sink so."""
+
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
 
 
 class TestAws:

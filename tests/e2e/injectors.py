@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness import EXIT_SECONDS, environment, http_get, spawn, wait_for
+from harness import EXIT_SECONDS, carry, environment, http_get, spawn, wait_for
 from kube_server import RBAC, Refused
 
 NAMESPACE, ACCOUNT = "credential-relay", "credential-relay-injector"
@@ -186,22 +186,10 @@ class Balancer:
             except OSError:
                 return
             with server:
-                back = threading.Thread(target=pipe, args=(server, client), daemon=True)
-                back.start()
-                pipe(client, server)
-                back.join()
+                carry(client, server)
 
     def stop(self):
         self._listener.close()
-
-
-def pipe(source, sink):
-    try:
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 class Cluster:

@@ -207,6 +207,19 @@ PARTS = {
 }
 
 
+def ensure(whose, parts):
+    """Builds what is not there, and says so. Returns the exit code: 1 if a part cannot be built."""
+
+    for part in parts:
+        try:
+            took = part.ensure()
+        except (Failed, LookupError, OSError) as failure:
+            print(f"{whose}: {part.name}: {failure}", file=sys.stderr)
+            return 1
+        print(f"{whose}: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
+    return 0
+
+
 def built(name):
     part = PARTS[name]
     if not part.complete:
@@ -232,16 +245,7 @@ def main():
         return 0
     # Another machine's library only where it is asked for.
     wanted = sys.argv[1:] or [name for name in PARTS if not name.startswith("musl-") or name == OWN_MUSL]
-    for part in [PARTS[name] for name in wanted]:
-        if part.name == "vault" and os.environ.get("VAULT_BIN"):
-            continue
-        try:
-            took = part.ensure()
-        except (Failed, LookupError) as failure:
-            print(f"e2e: {part.name}: {failure}", file=sys.stderr)
-            return 1
-        print(f"e2e: {part.name}: " + (f"built in {took:.0f} s" if took else "ready"), file=sys.stderr)
-    return 0
+    return ensure("e2e", [PARTS[name] for name in wanted if name != "vault" or not os.environ.get("VAULT_BIN")])
 
 
 if __name__ == "__main__":
