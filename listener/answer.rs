@@ -28,7 +28,7 @@ impl std::error::Error for Closed {}
 /// An answer that is there, or under way.
 pub enum Answered {
     /// It is there, until it is taken.
-    Now(Option<Response<Full<Bytes>>>),
+    Now(Option<Reply>),
     /// It is under way.
     Later(Pin<Box<dyn Future<Output = Result<Reply, Closed>> + Send>>),
 }

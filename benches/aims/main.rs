@@ -1,6 +1,6 @@
 //! The aims of docs/performance.md, each measured beside a bare hyper server in the same run.
 //!
-//! `cargo bench` prints the whole table. `cargo bench -- --gate` checks only what does not drift
+//! `cargo bench --bench aims` prints the whole table. With `-- --gate` it checks only what does not drift
 //! from one machine or hour to the next, and fails if it is missed. `--relay PATH` measures
 //! another binary than the one that cargo built for the benchmark.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
@@ -79,7 +79,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
     }
     if !args.iter().any(|arg| arg == "--bench") {
         // `cargo test --all-targets` runs benchmarks too, to see that they run.
-        println!("nothing is measured without --bench: use `cargo bench`");
+        println!("nothing is measured without --bench: use `cargo bench --bench aims`");
         return Ok(ExitCode::SUCCESS);
     }
     let options = Options::read(args)?;

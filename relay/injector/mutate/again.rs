@@ -78,22 +78,19 @@ fn check_mounts(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Den
 
 /// Nor has it in its environment: another webhook may have made it as a copy of that one.
 fn check_tokens(container: &Value, name: &str, plan: &Plan<'_>, denial: &mut Denial) {
-    let others = plan.shares.iter().filter(|share| share.container != name);
-    let others: Vec<(&str, &str)> = others
-        .filter_map(|share| match &share.token {
-            Token::Inline(token) => Some((share.container.as_str(), token.expose())),
-            Token::File => None,
-        })
-        .collect();
-    // One that has a token itself cannot have two in that variable: what collides is looked at there.
-    let own = plan.share(name).map(|_| INLINE);
-    for variable in
-        items(container, "env").iter().filter(|one| own.is_none() || name_of(one) != own)
-    {
+    for variable in items(container, "env") {
+        // What collides with a container's own token is looked at with its other variables.
+        if name_of(variable) == Some(INLINE) && plan.share(name).is_some() {
+            continue;
+        }
         let value = variable.get("value").and_then(Value::as_str);
-        if let Some((other, _)) = others.iter().find(|(_, token)| value == Some(token)) {
+        let is_its =
+            |token: &Token| matches!(token, Token::Inline(token) if value == Some(token.expose()));
+        let mut others = plan.shares.iter().filter(|share| share.container != name);
+        if let Some(other) = others.find(|share| is_its(&share.token)) {
             let what = format!(
-                "the container {name} has the access token of the container {other} in its variable {}: remove it there",
+                "the container {name} has the access token of the container {} in its variable {}: remove it there",
+                other.container,
                 cut(name_of(variable).unwrap_or_default())
             );
             denial.add("spec.containers", what);
