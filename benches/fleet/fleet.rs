@@ -22,7 +22,7 @@ struct Relay {
 }
 
 /// A base and two hops.
-pub(crate) const MOST_STAGES: usize = 3;
+const MOST_STAGES: usize = 3;
 
 /// What a fleet went through.
 #[derive(Debug)]
@@ -35,10 +35,13 @@ pub(crate) struct Seen {
     pub(crate) last_served: f64,
 }
 
+const RELAYS: usize = 100_000;
+/// A chained role's longest session (upstreams section 4).
+const LIFETIME: Duration = Duration::from_secs(3600);
+
 /// What a fleet is.
+#[derive(Clone, Copy)]
 pub(crate) struct Fleet {
-    pub(crate) relays: usize,
-    pub(crate) lifetime: Duration,
     /// The upstream that each stage of the chain asks.
     pub(crate) stages: &'static [usize],
     /// Over how many seconds they are started.
@@ -57,10 +60,10 @@ impl Fleet {
     /// Lets it live for so many seconds.
     pub(crate) fn live(&self, until: f64, upstreams: &mut [Upstream; 2], from: f64) -> Seen {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut relays: Vec<Relay> = (0..self.relays).map(|_| Relay::default()).collect();
+        let mut relays: Vec<Relay> = vec![Relay::default(); RELAYS];
         // In microseconds, so that they have an order.
         let micros = |at: f64| (at * 1e6) as u64;
-        let mut next: BinaryHeap<Reverse<(u64, usize)>> = (0..self.relays)
+        let mut next: BinaryHeap<Reverse<(u64, usize)>> = (0..RELAYS)
             .map(|relay| Reverse((micros(random.f64() * self.started_within), relay)))
             .collect();
         let mut seen = Seen { least_left: f64::INFINITY, longest_empty: 0.0, last_served: 0.0 };
@@ -80,7 +83,7 @@ impl Fleet {
                     if at >= from {
                         seen.note(relay, left, usable, at);
                     }
-                    let life = Lifetime::from_request(moment(at), self.lifetime, None);
+                    let life = Lifetime::from_request(moment(at), LIFETIME, None);
                     relay.held = Some(life);
                     relay.pace.succeeded(&Validity::Until(life), done, draw)
                 }
@@ -115,7 +118,7 @@ impl Fleet {
             }
             match asked {
                 Ok(()) => {
-                    let life = Lifetime::from_request(now, self.lifetime, None);
+                    let life = Lifetime::from_request(now, LIFETIME, None);
                     let due = schedule::due(&Validity::Until(life), now, Draw::of(random.f64()));
                     relay.kept[place] = Some((life, due));
                 }

@@ -1,20 +1,29 @@
 //! What fleets go through, and what is aimed at.
 
-use std::time::Duration;
-
 use credential_relay::failure::Cause;
 
 use crate::fleet::Fleet;
 use crate::upstream::{Outage, Upstream, WINDOW};
 
-const RELAYS: usize = 100_000;
-const HOUR: f64 = 3600.0;
-/// A chained role's longest session (upstreams section 4).
-const LIFETIME: Duration = Duration::from_secs(3600);
-/// STS's limit for an account and a region (upstreams section 6).
-const STS: f64 = 600.0;
-/// What a Vault of three nodes takes of logins and leases in this model; its rate limit quota answers 429 above that.
-const VAULT: f64 = 300.0;
+const MINUTE: f64 = 60.0;
+const HOUR: f64 = 60.0 * MINUTE;
+const DAY: f64 = 24.0 * HOUR;
+
+const VAULT: usize = 0;
+const STS: usize = 1;
+/// What they take a second. STS's is its limit for an account and a region (upstreams section 6); Vault's is what one of
+/// three nodes takes of logins and leases in this model, whose rate limit quota answers 429 above that.
+const LIMITS: [f64; 2] = [300.0, 600.0];
+
+/// Two hops, from keys that need no upstream.
+const BY_STS: &[usize] = &[STS, STS];
+/// What Vault gives, and two hops.
+const BY_VAULT: &[usize] = &[VAULT, STS, STS];
+
+/// Started over so many seconds all have moments of their own to renew.
+const SPREAD: f64 = 1700.0;
+/// When outages begin: everybody has gone through renewals.
+const SETTLED: f64 = 6.0 * HOUR;
 
 #[derive(Clone, Copy)]
 enum Aim {
@@ -29,9 +38,7 @@ enum Aim {
 pub(crate) struct Scenario {
     name: &'static str,
     fleet: Fleet,
-    /// The limits of Vault and of STS.
-    limits: [f64; 2],
-    /// Of which it is.
+    /// Of which upstream it is.
     outage: Option<(usize, Outage)>,
     /// From when on it is looked at, and until when it lives.
     looked_at: (f64, f64),
@@ -43,136 +50,66 @@ pub(crate) struct Outcome {
     pub(crate) row: String,
 }
 
-fn fleet(stages: &'static [usize], started_within: f64) -> Fleet {
-    Fleet { relays: RELAYS, lifetime: LIFETIME, stages, started_within }
+fn steady(name: &'static str, stages: &'static [usize]) -> Scenario {
+    Scenario {
+        name,
+        fleet: Fleet { stages, started_within: SPREAD },
+        outage: None,
+        looked_at: (2.0 * HOUR, 12.0 * HOUR),
+        aim: Aim::Peak(1.3),
+    }
 }
 
-/// Two hops, from keys that need no upstream.
-const BY_STS: &[usize] = &[1, 1];
-/// What Vault gives, and two hops.
-const BY_VAULT: &[usize] = &[0, 1, 1];
-/// Settled: everybody has gone through renewals, and started at another moment.
-const DAY: f64 = 24.0 * HOUR;
-const SPREAD: f64 = 1700.0;
-const OUTAGE: f64 = 6.0 * HOUR;
+/// All start within 10 s.
+fn mass_start(name: &'static str, looked_at: (f64, f64), aim: Aim) -> Scenario {
+    let fleet = Fleet { stages: BY_STS, started_within: 10.0 };
+    Scenario { fleet, looked_at, aim, ..steady(name, BY_STS) }
+}
+
+/// The upstream that the first stage asks is gone for so many minutes.
+fn gone(name: &'static str, stages: &'static [usize], minutes: f64, aim: Aim) -> Scenario {
+    let cause = Cause::Unreachable;
+    let outage = Outage { from: SETTLED, until: SETTLED + minutes * MINUTE, cause };
+    Scenario {
+        outage: Some((stages[0], outage)),
+        looked_at: (SETTLED, SETTLED + 5.0 * HOUR),
+        aim,
+        ..steady(name, stages)
+    }
+}
+
+fn denied(name: &'static str, minutes: f64, aim: Aim) -> Scenario {
+    let gone = gone(name, BY_STS, minutes, aim);
+    let outage =
+        gone.outage.map(|(which, outage)| (which, Outage { cause: Cause::Denied, ..outage }));
+    Scenario { outage, ..gone }
+}
 
 pub(crate) fn all() -> Vec<Scenario> {
-    let scenario =
-        |name, stages, started_within, outage: Option<(usize, f64, Cause)>, looked_at, aim| {
-            Scenario {
-                name,
-                fleet: fleet(stages, started_within),
-                limits: [VAULT, STS],
-                outage: outage.map(|(which, minutes, cause)| {
-                    (which, Outage { from: OUTAGE, until: OUTAGE + minutes * 60.0, cause })
-                }),
-                looked_at,
-                aim,
-            }
-        };
-    let after = (OUTAGE, OUTAGE + 5.0 * HOUR);
-    let gone = Cause::Unreachable;
+    let (left, healed) = (Aim::Left(60.0), Aim::Healed(900.0));
     vec![
-        scenario(
-            "steady, started over half an hour",
-            BY_STS,
-            SPREAD,
-            None,
-            (2.0 * HOUR, 12.0 * HOUR),
-            Aim::Peak(1.3),
-        ),
-        scenario(
-            "mass start within 10 s",
-            BY_STS,
-            10.0,
-            None,
-            (0.0, 2.0 * HOUR),
-            Aim::Healed(600.0),
-        ),
-        scenario(
-            "a day after the mass start",
-            BY_STS,
-            10.0,
-            None,
-            (DAY, DAY + 6.0 * HOUR),
-            Aim::Peak(1.3),
-        ),
-        scenario(
-            "STS gone for 10 minutes",
-            BY_STS,
-            SPREAD,
-            Some((1, 10.0, gone)),
-            after,
-            Aim::Left(60.0),
-        ),
-        scenario(
-            "STS gone for 25 minutes",
-            BY_STS,
-            SPREAD,
-            Some((1, 25.0, gone)),
-            after,
-            Aim::Left(60.0),
-        ),
-        scenario(
-            "STS gone for 29 minutes",
-            BY_STS,
-            SPREAD,
-            Some((1, 29.0, gone)),
-            after,
-            Aim::Left(60.0),
-        ),
-        scenario(
-            "STS gone for 2 hours",
-            BY_STS,
-            SPREAD,
-            Some((1, 120.0, gone)),
-            after,
-            Aim::Healed(900.0),
-        ),
-        scenario(
-            "the hub role denied for 10 minutes",
-            BY_STS,
-            SPREAD,
-            Some((1, 10.0, Cause::Denied)),
-            after,
-            Aim::Left(60.0),
-        ),
-        scenario(
-            "Vault, steady",
-            BY_VAULT,
-            SPREAD,
-            None,
-            (2.0 * HOUR, 12.0 * HOUR),
-            Aim::Peak(1.3),
-        ),
-        scenario(
-            "Vault gone for 10 minutes",
-            BY_VAULT,
-            SPREAD,
-            Some((0, 10.0, gone)),
-            after,
-            Aim::Left(60.0),
-        ),
-        scenario(
-            "Vault gone for 2 hours",
-            BY_VAULT,
-            SPREAD,
-            Some((0, 120.0, gone)),
-            after,
-            Aim::Healed(900.0),
-        ),
+        steady("steady, started over half an hour", BY_STS),
+        mass_start("mass start within 10 s", (0.0, 2.0 * HOUR), Aim::Healed(600.0)),
+        mass_start("a day after the mass start", (DAY, DAY + 6.0 * HOUR), Aim::Peak(1.3)),
+        gone("STS gone for 10 minutes", BY_STS, 10.0, left),
+        gone("STS gone for 25 minutes", BY_STS, 25.0, left),
+        gone("STS gone for 29 minutes", BY_STS, 29.0, left),
+        gone("STS gone for 2 hours", BY_STS, 120.0, healed),
+        denied("the hub role denied for 10 minutes", 10.0, left),
+        steady("Vault, steady", BY_VAULT),
+        gone("Vault gone for 10 minutes", BY_VAULT, 10.0, left),
+        gone("Vault gone for 2 hours", BY_VAULT, 120.0, healed),
     ]
 }
 
 impl Scenario {
     pub(crate) fn run(&self) -> Outcome {
-        let mut upstreams = [0, 1].map(|which| {
+        let mut upstreams = [VAULT, STS].map(|which| {
             let outage = self.outage.filter(|(of, _)| *of == which).map(|(_, outage)| outage);
-            Upstream::new(self.limits[which], outage)
+            Upstream::new(LIMITS[which], outage)
         });
         let (from, until) = self.looked_at;
         let seen = self.fleet.live(until, &mut upstreams, from);
-        let sts = &upstreams[1];
         let windows = |counts: &[u32]| -> Vec<f64> {
             let first = (from / WINDOW) as usize;
             let last = ((until / WINDOW) as usize).min(counts.len());
@@ -184,7 +121,7 @@ impl Scenario {
                 .collect()
         };
         let most = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max);
-        let taken = windows(&sts.taken);
+        let taken = windows(&upstreams[STS].taken);
         let mean = taken.iter().sum::<f64>() / taken.len().max(1) as f64;
         let peak = most(&taken);
         let refused = upstreams.iter().map(|one| most(&windows(&one.refused))).fold(0.0, f64::max);

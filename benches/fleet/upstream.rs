@@ -3,14 +3,14 @@
 use credential_relay::failure::Cause;
 
 /// A limit on calls: a bucket that fills at `rate` a second and holds a second's worth.
-pub(crate) struct Limit {
+struct Limit {
     rate: f64,
     left: f64,
     at: f64,
 }
 
 impl Limit {
-    pub(crate) fn new(rate: f64) -> Self {
+    fn new(rate: f64) -> Self {
         Self { rate, left: rate, at: 0.0 }
     }
 
