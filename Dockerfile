@@ -40,9 +40,10 @@ COPY --from=binary --chown=65532:65532 /files/run /run/credential-relay
 VOLUME /run/credential-relay
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
-# For Docker and Compose; Kubernetes has probes of its own and ignores it. It reads the relay's configuration: name that by
-# CREDENTIAL_RELAY_CONFIG, or give the container a health check with the same --config as the relay.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["/credential-relay", "healthcheck"]
+# For Docker and Compose; Kubernetes has probes of its own and ignores it. Not readiness: engines that restart or replace what
+# is unhealthy would do so while an upstream is down. It reads the relay's configuration: name that by CREDENTIAL_RELAY_CONFIG,
+# or give the container a health check with the same --config as the relay.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s CMD ["/credential-relay", "healthcheck", "--probe", "startup"]
 ENTRYPOINT ["/credential-relay"]
 CMD ["serve"]
 ARG VERSION=unknown

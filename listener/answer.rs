@@ -2,6 +2,7 @@
 //! the binary as often.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,24 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// This address.
+    Network(SocketAddr),
+    /// A process on this machine, or one that is not known.
+    Local,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
 
 /// An answer.
 pub type Reply = Response<Full<Bytes>>;
@@ -67,6 +86,6 @@ impl Future for Answered {
 
 /// What answers requests. It is asked only when a request is to be answered, and for many at one time.
 pub trait Answer: Send + Sync + 'static {
-    /// Answers one.
-    fn answer(&self, request: Request<Incoming>) -> Answered;
+    /// Answers one, of that peer.
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answered;
 }

@@ -15,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{Answer, Answered, Closed, LARGEST_HEAD, Limits, Reply, Stream};
+use super::{Answer, Answered, Closed, LARGEST_HEAD, Limits, Peer, Reply, Stream};
 
 /// The connections of one server. They end when it is dropped.
 pub(super) struct Connections {
@@ -153,8 +153,11 @@ impl Connections {
     /// Serves a connection.
     pub(super) fn open(&mut self, stream: Stream) {
         let activity = Activity::of_new(&self.shared);
-        let service =
-            Observed { answer: Arc::clone(&self.answer), activity: Arc::clone(&activity) };
+        let service = Observed {
+            answer: Arc::clone(&self.answer),
+            activity: Arc::clone(&activity),
+            peer: stream.peer(),
+        };
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let task = self.tasks.spawn(drive(connection));
         self.open.insert(task.id(), Open { activity, task });
@@ -171,8 +174,28 @@ impl Connections {
 
     /// Waits until one more connection is allowed, and closes an idle one for it.
     pub(super) async fn make_room(&mut self) {
+        self.make_room_below(self.limits.connections.max(1)).await;
+    }
+
+    /// Where there is no file for one more: as if no more were allowed than there are, and until the
+    /// file of one is free, but for `most` at most, since files come and go elsewhere too.
+    pub(super) async fn make_room_for_a_file(&mut self, most: Duration) {
+        let now = self.tasks.len();
+        let free = async {
+            if now == 0 {
+                std::future::pending::<()>().await;
+            }
+            self.make_room_below(now).await;
+            while self.tasks.len() >= now {
+                self.ended().await;
+            }
+        };
+        let _ = timeout(most, free).await;
+    }
+
+    async fn make_room_below(&mut self, most: usize) {
         let shared = Arc::clone(&self.shared);
-        while self.is_full() {
+        while self.open.len() >= most {
             // Those that were accepted just now get their turn first: so a burst cannot push out
             // one whose request has arrived but was not read.
             tokio::task::yield_now().await;
@@ -180,7 +203,7 @@ impl Connections {
                 self.forget(ended);
             }
             shared.full.store(true, Ordering::Relaxed);
-            if self.is_full() {
+            if self.open.len() >= most {
                 match self.first_to_go() {
                     Some((None, id)) => self.evict(id),
                     spared => self.wait(spared.and_then(|(until, _)| until)).await,
@@ -202,17 +225,6 @@ impl Connections {
             } => {
                 self.impatient_until = Instant::now() + IMPATIENCE;
             }
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.open.len() >= self.limits.connections.max(1)
-    }
-
-    /// Closes an idle connection, if there is one.
-    pub(super) fn close_one(&mut self) {
-        if let Some((_, id)) = self.first_to_go() {
-            self.evict(id);
         }
     }
 
@@ -320,6 +332,7 @@ impl Arrival {
 struct Observed {
     answer: Arc<dyn Answer>,
     activity: Arc<Activity>,
+    peer: Peer,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Observed {
@@ -334,7 +347,10 @@ impl hyper::service::Service<Request<Incoming>> for Observed {
             self.activity.awaits_body();
             request.extensions_mut().insert(Arrival(Arc::clone(&self.activity)));
         }
-        Answering { busy: Busy(Arc::clone(&self.activity)), answer: self.answer.answer(request) }
+        Answering {
+            busy: Busy(Arc::clone(&self.activity)),
+            answer: self.answer.answer(request, self.peer),
+        }
     }
 }
 

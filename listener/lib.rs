@@ -31,7 +31,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-pub use answer::{Answer, Answered, Closed, Reply};
+pub use answer::{Answer, Answered, Closed, Peer, Reply};
 use connections::Connections;
 use shutdown::Signal;
 pub use stream::{Io, Stream};
@@ -40,8 +40,8 @@ pub use stream::{Io, Stream};
 /// have a few hundred; this leaves room for a service account's JWT as access token.
 pub const LARGEST_HEAD: usize = 16 * 1024;
 
-/// How long nothing is accepted after an error such as too many open files, which ends only when
-/// something was closed.
+/// How long nothing is accepted at most after an error such as too many open files, which ends only
+/// when something was closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long no further failure to accept is logged: where files are short they come and go with
@@ -233,8 +233,7 @@ async fn run(mut listeners: Vec<Box<dyn Accept>>, mut connections: Connections) 
                     warn!(%error, "no connection can be accepted, so an idle one is closed; more of this is not logged for a minute");
                     warned_at = Some(Instant::now());
                 }
-                connections.close_one();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                connections.make_room_for_a_file(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -324,7 +323,7 @@ mod tests {
     struct Silent;
 
     impl Answer for Silent {
-        fn answer(&self, _: Request<Incoming>) -> Answered {
+        fn answer(&self, _: Request<Incoming>, _: Peer) -> Answered {
             Answered::now(Response::default())
         }
     }
@@ -356,19 +355,24 @@ mod tests {
         let _guard = tracing::subscriber::set_default(subscriber);
         const TOO_MANY_OPEN_FILES: i32 = 24;
         let failure = || Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES));
-        let (mut clients, mut script) = connections(2);
-        script.extend([Err(io::ErrorKind::ConnectionAborted.into()), failure()]);
-        // Files come and go for almost two minutes.
+        let (mut clients, script) = connections(1000);
+        // There is never a file for one more.
+        let mut script: Script =
+            script.into_iter().flat_map(|connection| [connection, failure()]).collect();
+        script.push_front(Err(io::ErrorKind::ConnectionAborted.into()));
+        // Nor where there is nothing to close, for almost two minutes.
         const TIMES: u32 = 2300;
-        let (_others, others) = connections(TIMES as usize);
-        script.extend(others.into_iter().flat_map(|connection| [connection, failure()]));
-        let limits = Limits::uncounted(8);
+        script.extend((0..TIMES).map(|_| failure()));
+        let started = Instant::now();
+        let limits = Limits::uncounted(2000);
         let (_trigger, signal) = shutdown::channel();
         tokio::spawn(serve(vec![Scripted::new(script)], Silent, limits.clone(), signal));
 
-        assert_eq!(asked(&mut clients[1]).await, ANSWERED);
+        assert_eq!(asked(&mut clients[999]).await, ANSWERED);
+        assert!(started.elapsed() <= Duration::from_millis(100), "{:?}", started.elapsed());
         assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0);
-        assert_eq!(limits.evicted.get(), 1);
+        // The first ones were spared for being new.
+        assert!(limits.evicted.get() > 900, "{}", limits.evicted.get());
         tokio::time::sleep(ACCEPT_PAUSE * TIMES).await;
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("no connection can be accepted").count(), 2, "{text}");

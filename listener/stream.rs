@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::answer::Peer;
+
 /// A connection.
 pub enum Stream {
     /// Over TCP: the applications', which is why it costs no call through a pointer.
@@ -22,6 +24,16 @@ pub enum Stream {
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Stream {
+    /// Who is at the other end, as far as that is known.
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Local, Peer::Network),
+            Self::Unix(_) | Self::Other(_) => Peer::Local,
+        }
+    }
+}
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

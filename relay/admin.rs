@@ -1,5 +1,5 @@
 //! The admin listeners: probes and metrics over TCP, status and rotate over a Unix socket. Neither
-//! ever hands out a credential.
+//! can hand out a credential: they see the store through [`Onlooker`]s alone, which give no secret.
 
 mod probes;
 mod socket;
@@ -8,6 +8,7 @@ pub mod status;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,15 +18,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::config::values::ProfileName;
 use crate::failure::Failure;
 use crate::listener::reply::{JSON, OPEN_METRICS, TEXT, reply};
-use crate::listener::{self, Answer, Answered, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits, Peer};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
-use crate::store::Reader;
+use crate::store::Onlooker;
 
 pub use socket::{SocketError, SocketFile};
 use status::Status;
@@ -44,17 +45,42 @@ pub type Profiles = BTreeMap<ProfileName, Profile>;
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Its state.
-    pub reader: Reader,
+    pub state: Onlooker,
     /// Where its credentials come from, in words.
     pub origin: String,
     turns: Arc<Semaphore>,
 }
 
 impl Profile {
-    /// A profile whose state `reader` tells.
-    pub fn new(reader: Reader, origin: String) -> Self {
-        Self { reader, origin, turns: Arc::new(Semaphore::new(ROTATIONS)) }
+    /// A profile with this state.
+    pub fn new(state: Onlooker, origin: String) -> Self {
+        Self { state, origin, turns: Arc::new(Semaphore::new(ROTATIONS)) }
     }
+}
+
+/// Whether the relay runs by what its configuration says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Configuration {
+    /// It does.
+    InUse,
+    /// The configuration has changed and cannot be used: the one from before is.
+    Refused {
+        /// When it was read.
+        since: Timestamp,
+        /// All that is wrong with it, without a secret.
+        why: String,
+    },
+}
+
+/// What the listeners tell of.
+#[derive(Debug)]
+pub struct Seen {
+    /// The profiles.
+    pub profiles: watch::Receiver<Arc<Profiles>>,
+    /// The configuration.
+    pub configuration: watch::Receiver<Configuration>,
+    /// Where applications ask.
+    pub endpoint: Vec<SocketAddr>,
 }
 
 /// Both listeners, bound; nothing is accepted yet.
@@ -103,16 +129,15 @@ impl Bound {
         self.address
     }
 
-    /// Serves both until `signal` says stop. `endpoint` is told to whoever asks for the status.
+    /// Serves both until `signal` says stop.
     pub fn serve(
         self,
-        profiles: watch::Receiver<Arc<Profiles>>,
-        endpoint: Vec<SocketAddr>,
+        seen: Seen,
         clock: Clock,
         metrics: Metrics,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let state = Arc::new(State { profiles, endpoint, admin: self.address, clock, metrics });
+        let state = Arc::new(State::new(seen, self.address, clock, metrics));
         let open = Service { state: Arc::clone(&state), reach: Reach::Network };
         let private = Service { state, reach: Reach::Socket };
         let limits = || Limits::uncounted(CONNECTIONS);
@@ -125,11 +150,12 @@ impl Bound {
 }
 
 struct State {
-    profiles: watch::Receiver<Arc<Profiles>>,
-    endpoint: Vec<SocketAddr>,
+    seen: Seen,
     admin: SocketAddr,
     clock: Clock,
     metrics: Metrics,
+    /// Whether a probe has been told yes.
+    started: AtomicBool,
 }
 
 /// From where a request can come.
@@ -147,7 +173,7 @@ struct Service {
 }
 
 impl Answer for Service {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, _: Peer) -> Answered {
         let (method, path) = (request.method(), request.uri().path());
         match self.reach {
             Reach::Network => Answered::now(self.state.answer_network(method, path)),
@@ -162,20 +188,39 @@ impl Answer for Service {
 }
 
 impl State {
+    fn new(seen: Seen, admin: SocketAddr, clock: Clock, metrics: Metrics) -> Self {
+        Self { seen, admin, clock, metrics, started: AtomicBool::new(false) }
+    }
+
     fn answer_network(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let answer: fn(&Self) -> Response<Full<Bytes>> = match path {
             "/livez" => |_| reply(StatusCode::OK, TEXT, "alive\n".to_owned()),
-            "/readyz" | "/startupz" => Self::probe,
+            "/readyz" => Self::ready,
+            "/startupz" => Self::started,
             "/metrics" => |state| reply(StatusCode::OK, OPEN_METRICS, state.metrics.render()),
             _ => return not_found("here are /livez, /readyz, /startupz and /metrics"),
         };
         if *method == Method::GET { answer(self) } else { wrong_method("GET") }
     }
 
-    fn probe(&self) -> Response<Full<Bytes>> {
-        let report = probes::readiness(&self.profiles.borrow(), self.clock.now());
-        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        reply(status, TEXT, report.text)
+    /// As readiness until that is there, and yes from then on: an engine that replaces what is unhealthy
+    /// must not replace every application because an upstream is down.
+    fn started(&self) -> Response<Full<Bytes>> {
+        if self.started.load(Ordering::Relaxed) {
+            return reply(StatusCode::OK, TEXT, "started\n".to_owned());
+        }
+        self.ready()
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let Seen { profiles, configuration, .. } = &self.seen;
+        let report =
+            probes::readiness(&profiles.borrow(), &configuration.borrow(), self.clock.now());
+        if !report.ready {
+            return reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, report.text);
+        }
+        self.started.store(true, Ordering::Relaxed);
+        reply(StatusCode::OK, TEXT, report.text)
     }
 
     async fn answer_socket(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -191,13 +236,13 @@ impl State {
 
     fn status(&self) -> Response<Full<Bytes>> {
         let now = self.clock.now();
-        let status = Status::of(&self.profiles.borrow(), &self.endpoint, self.admin, now);
+        let status = Status::of(&self.seen, self.admin, now);
         json(StatusCode::OK, &status)
     }
 
     async fn rotate(&self, name: &str) -> Response<Full<Bytes>> {
-        let profile = self.profiles.borrow().get(name).cloned();
-        let Some(Profile { reader, turns, .. }) = profile else {
+        let profile = self.seen.profiles.borrow().get(name).cloned();
+        let Some(Profile { state, turns, .. }) = profile else {
             return not_found("there is no profile of that name");
         };
         let Ok(_turn) = turns.try_acquire() else {
@@ -208,8 +253,8 @@ impl State {
             );
         };
         tracing::info!(profile = name, "an operator asks for a new credential");
-        match reader.rotate().await {
-            Ok(served) => json(StatusCode::OK, &status::Rotated::of(&served)),
+        match state.rotate().await {
+            Ok(told) => json(StatusCode::OK, &status::Rotated::of(&told)),
             Err(failure) => json(StatusCode::BAD_GATEWAY, &status::Trouble::of(&failure)),
         }
     }
@@ -235,4 +280,50 @@ fn wrong_method(right: &'static str) -> Response<Full<Bytes>> {
 /// One line of words for a failure, for probes.
 fn in_words(failure: &Failure) -> String {
     format!("{} ({})", failure, failure.cause.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::credential::fixtures;
+    use crate::store::{self, Served};
+
+    impl Seen {
+        /// One profile, and a configuration that is in use.
+        pub(super) fn of_one(reader: store::Reader, origin: &str) -> Self {
+            let profile = Profile::new(reader.into(), origin.to_owned());
+            let profiles = Profiles::from([("a".parse().unwrap(), profile)]);
+            Self {
+                profiles: watch::Sender::new(Arc::new(profiles)).subscribe(),
+                configuration: watch::Sender::new(Configuration::InUse).subscribe(),
+                endpoint: Vec::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_started_stays_started_and_readiness_does_not() {
+        let manual = ManualClock::starting_at(Timestamp::from_secs(1_000_000));
+        let clock = manual.clock();
+        let (store, reader) = store::channel(clock.now().wall);
+        let address = ([127, 0, 0, 1], 0).into();
+        let state =
+            State::new(Seen::of_one(reader, ""), address, clock.clone(), Metrics::default());
+        let told = |path| state.answer_network(&Method::GET, path).status();
+        assert_eq!(told("/startupz"), StatusCode::SERVICE_UNAVAILABLE);
+        let credential = fixtures::session(1, clock.now(), Duration::from_secs(100));
+        store.publish(Arc::new(Served::new(credential, clock.now()).unwrap()));
+        assert_eq!(told("/startupz"), StatusCode::OK);
+        manual.suspend(Duration::from_secs(100));
+        assert_eq!(told("/readyz"), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            told("/startupz"),
+            StatusCode::OK,
+            "an upstream that is down starts nothing again"
+        );
+        assert_eq!(told("/livez"), StatusCode::OK);
+    }
 }

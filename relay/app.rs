@@ -8,23 +8,29 @@ mod bases;
 pub mod injector;
 pub mod private;
 mod profiles;
+pub mod reload;
 
 use std::fmt;
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::Configuration;
+use crate::audit::{Audit, Outlet};
 use crate::clock::Clock;
-use crate::config::{Config, ImdsEmulation, LeasesAtEnd};
+use crate::config::{self, Config, ImdsEmulation, LeasesAtEnd};
 use crate::metrics::Metrics;
 use crate::{admin, endpoint, shutdown};
 
 use assemble::Workshop;
 use profiles::{Profiles, Update};
+use reload::Reloads;
 
 pub use assemble::AssembleError;
 
@@ -35,11 +41,57 @@ pub struct App {
     admin: admin::Bound,
     /// It goes when the relay ends, however it does, or does not start after all.
     socket: admin::SocketFile,
-    profiles: Profiles,
+    live: Live,
     first: Update,
+    reloads: Reloads,
     clock: Clock,
     metrics: Metrics,
+    audit: Audit,
+    outlet: Outlet,
+}
+
+/// What a configuration that is read again may change.
+struct Live {
+    profiles: Profiles,
     leases_at_end: LeasesAtEnd,
+    bound: BoundTo,
+    state: watch::Sender<Configuration>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// What is bound once, for as long as the relay runs.
+#[derive(Debug, PartialEq)]
+struct BoundTo {
+    endpoint: config::Endpoint,
+    imds_emulation: ImdsEmulation,
+    admin: config::Admin,
+    audit: config::Audit,
+    sandbox: config::Sandbox,
+}
+
+impl BoundTo {
+    fn of(config: &Config) -> Self {
+        Self {
+            endpoint: config.endpoint.clone(),
+            imds_emulation: config.imds_emulation,
+            admin: config.admin.clone(),
+            audit: config.audit.clone(),
+            sandbox: config.sandbox,
+        }
+    }
+
+    /// The first section that another configuration has otherwise.
+    fn differs_from(&self, other: &Self) -> Option<&'static str> {
+        let sections = [
+            ("endpoint", self.endpoint != other.endpoint),
+            ("imds_emulation", self.imds_emulation != other.imds_emulation),
+            ("admin", self.admin != other.admin),
+            ("audit", self.audit != other.audit),
+            ("sandbox", self.sandbox != other.sandbox),
+        ];
+        sections.iter().find_map(|(name, differs)| differs.then_some(*name))
+    }
 }
 
 /// Where it listens.
@@ -66,6 +118,8 @@ pub enum StartError {
     Admin(admin::AdminError),
     /// A profile.
     Profile(AssembleError),
+    /// The audit's file.
+    Audit(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -75,6 +129,10 @@ impl fmt::Display for StartError {
             Self::Imds(error) => error.fmt(f),
             Self::Admin(error) => error.fmt(f),
             Self::Profile(error) => error.fmt(f),
+            Self::Audit(error) => write!(
+                f,
+                "audit.to: the file cannot be written: {error}; its folder must be there, and the relay's user must be allowed to write in it"
+            ),
         }
     }
 }
@@ -110,14 +168,29 @@ pub fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let metrics = Metrics::new();
     let mut own = endpoint.addresses();
     own.extend(imds.as_ref().and_then(endpoint::imds::Bound::address));
-    let workshop = Workshop::new(clock.clone(), metrics.clone(), &own);
+    let (audit, outlet) = Audit::open(&config.audit, clock.clone()).map_err(StartError::Audit)?;
+    let workshop = Workshop::new(clock.clone(), metrics.clone(), &own).recording(audit.clone());
     let mut profiles = Profiles::new(workshop);
     let first = profiles.prepare(&config.profiles).map_err(StartError::Profile)?;
-    let leases_at_end = config.leases_at_end;
-    Ok(App { endpoint, imds, admin, socket, profiles, first, clock, metrics, leases_at_end })
+    let live = Live {
+        profiles,
+        leases_at_end: config.leases_at_end,
+        bound: BoundTo::of(config),
+        state: watch::Sender::new(Configuration::InUse),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    let reloads = Reloads::Never;
+    Ok(App { endpoint, imds, admin, socket, live, first, reloads, clock, metrics, audit, outlet })
 }
 
 impl App {
+    /// The same relay, which takes on what `reloads` brings.
+    #[must_use]
+    pub fn reloading(self, reloads: Reloads) -> Self {
+        Self { reloads, ..self }
+    }
+
     /// Where it listens, with the ports that the kernel chose.
     pub fn addresses(&self) -> Addresses {
         Addresses {
@@ -129,7 +202,7 @@ impl App {
     }
 
     /// Runs until `stop` is ready, then goes on serving for `drain` and ends. Once `hurry` is ready
-    /// too the end takes no longer than credentials files need to go, a second at most. Dropping the
+    /// too the end takes no longer than credentials files need to go, two seconds at most. Dropping the
     /// future ends everything at once, and leaves those files.
     ///
     /// # Errors
@@ -143,38 +216,49 @@ impl App {
         let (trigger, signal) = shutdown::channel();
         let addresses = self.addresses();
         self.log_start(&addresses);
+        self.outlet.write();
         let _socket = self.socket;
         let mut listeners = JoinSet::new();
         listeners.spawn(self.endpoint.serve(
-            self.profiles.for_endpoint(),
+            self.live.profiles.for_endpoint(),
             self.clock.clone(),
             &self.metrics,
+            self.audit.clone(),
             signal.clone(),
         ));
         if let Some(imds) = self.imds {
             listeners.spawn(imds.serve(
-                self.profiles.for_endpoint(),
+                self.live.profiles.for_endpoint(),
                 self.clock.clone(),
                 &self.metrics,
+                self.audit.clone(),
                 signal.clone(),
             ));
         }
         listeners.spawn(self.admin.serve(
-            self.profiles.for_admin(),
-            addresses.endpoint,
+            admin::Seen {
+                profiles: self.live.profiles.for_admin(),
+                configuration: self.live.state.subscribe(),
+                endpoint: addresses.endpoint,
+            },
             self.clock,
             self.metrics,
             signal,
         ));
-        self.profiles.commit(self.first);
-        let died = tokio::select! {
-            () = stop => false,
-            _ = listeners.join_next() => true,
-            () = self.profiles.died() => true,
+        self.live.profiles.commit(self.first);
+        let mut stop = pin!(stop);
+        let died = loop {
+            tokio::select! {
+                () = &mut stop => break false,
+                _ = listeners.join_next() => break true,
+                () = self.live.profiles.died() => break true,
+                read = self.reloads.next() => self.reloads.note(self.live.take(read)),
+            }
         };
         if died {
             // No keys stay in a file that nobody keeps.
-            self.profiles.end(LeasesAtEnd::Left, pending()).await;
+            self.live.profiles.end(LeasesAtEnd::Left, pending()).await;
+            self.audit.flush();
             return Err(Died);
         }
         tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
@@ -184,10 +268,11 @@ impl App {
             while listeners.join_next().await.is_some() {}
         };
         let leases = tokio::select! {
-            () = drained => self.leases_at_end,
+            () = drained => self.live.leases_at_end,
             () = &mut hurry => LeasesAtEnd::Left,
         };
-        self.profiles.end(leases, hurry).await;
+        self.live.profiles.end(leases, hurry).await;
+        self.audit.flush();
         tracing::info!("stopped");
         Ok(())
     }
@@ -203,5 +288,55 @@ impl App {
             socket = %addresses.socket.display(),
             "listening"
         );
+    }
+}
+
+impl Live {
+    /// Takes on a configuration that was read again, as a whole or not at all, and says whether it did.
+    fn take(&mut self, read: Result<Config, String>) -> bool {
+        match read.and_then(|config| self.apply(&config)) {
+            Ok(()) => {
+                self.metrics.configuration_taken();
+                self.state.send_replace(Configuration::InUse);
+                true
+            }
+            Err(why) if self.is_known(&why) => false,
+            Err(why) => {
+                tracing::error!(
+                    %why,
+                    "the configuration has changed and cannot be used; the relay goes on with the one from before"
+                );
+                self.metrics.configuration_refused();
+                let since = self.clock.now().wall;
+                self.state.send_replace(Configuration::Refused { since, why });
+                false
+            }
+        }
+    }
+
+    /// Whether it was told already that this is wrong.
+    fn is_known(&self, wrong: &str) -> bool {
+        matches!(&*self.state.borrow(), Configuration::Refused { why, .. } if why == wrong)
+    }
+
+    fn apply(&mut self, config: &Config) -> Result<(), String> {
+        if let Some(section) = self.bound.differs_from(&BoundTo::of(config)) {
+            return Err(format!(
+                "{section}: it has changed, and is bound for as long as the relay runs; restart the relay, or undo that"
+            ));
+        }
+        let update = self.profiles.prepare(&config.profiles).map_err(|error| error.to_string())?;
+        self.leases_at_end = config.leases_at_end;
+        if update.is_empty() {
+            tracing::info!("the configuration was read again: no profile has changed");
+            return Ok(());
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let (fresh, gone) = update.in_words();
+        tracing::info!(new_or_changed = fresh, gone, "the configuration was read again");
+        self.profiles.commit(update);
+        Ok(())
     }
 }

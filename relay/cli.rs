@@ -18,8 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::environment::Environment;
 use crate::config::mistakes::Mistakes;
-use crate::config::{Config, load};
-use crate::telemetry;
+use crate::config::{Admin, Config, load};
+use crate::{hardening, telemetry};
 
 #[cfg(feature = "dev")]
 pub(crate) use serve::Ends;
@@ -27,9 +27,10 @@ pub(crate) use serve::Ends;
 /// Serves short-lived, rotating AWS credentials to AWS SDKs over localhost.
 ///
 /// Exit codes: 0 done; 1 the command failed; 2 the arguments or the configuration are wrong;
-/// 3 the relay could not start (an address, a token file, a credentials file or a CA file). `exec`
-/// ends with the program's own code: 128 and the signal's number if one ended it; 126 if it could
-/// not be executed, 127 if there is none.
+/// 3 the relay could not start (an address, the admin socket, a token file, a credentials file, a CA
+/// file, the audit's file, the injector's certificate, the folder of `exec`, or a sandbox that is
+/// required). `exec` ends with the program's own code: 128 and the signal's number if one
+/// ended it; 126 if it could not be executed, 127 if there is none.
 #[derive(Debug, Parser)]
 #[command(name = "credential-relay", version, max_term_width = 100)]
 struct Cli {
@@ -79,6 +80,12 @@ impl ConfigArgs {
     fn load_elsewhere(&self, environment: &Environment) -> Result<Config, Failed> {
         let file = self.file(environment);
         load::load_elsewhere(file.as_deref(), environment).map_err(Failed::Configuration)
+    }
+
+    /// Where the relay that runs is asked, and what is wrong with its configuration as it stands now, if anything is.
+    fn admin(&self, environment: &Environment) -> Result<(Admin, Mistakes), Failed> {
+        let file = self.file(environment);
+        load::admin(file.as_deref(), environment).map_err(Failed::Configuration)
     }
 
     fn file(&self, environment: &Environment) -> Option<PathBuf> {
@@ -166,6 +173,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failed> {
+    // Before any secret is read.
+    hardening::memory::hide();
     telemetry::quiet_panics();
     let environment = Environment::of_process();
     // A program's own output is not disturbed unless something is wrong.
@@ -184,6 +193,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         let done = match command {
             Command::Exec(exec) => {
                 log.start();
+                telemetry::write();
                 return exec.run(&environment).await;
             }
             Command::Serve(serve) => {
@@ -202,6 +212,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
             #[cfg(feature = "dev")]
             Command::Dev(dev) => {
                 log.start();
+                telemetry::write();
                 dev.run(&environment).await
             }
         };

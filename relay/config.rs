@@ -35,10 +35,14 @@ pub struct Config {
     pub imds_emulation: ImdsEmulation,
     /// Where probes, Prometheus and the operator ask.
     pub admin: Admin,
+    /// Where it is recorded who was given what.
+    pub audit: Audit,
     /// The identities that are served; at least one.
     pub profiles: BTreeMap<ProfileName, Profile>,
     /// What becomes of Vault leases and tokens when the relay ends.
     pub leases_at_end: LeasesAtEnd,
+    /// Whether the relay confines itself.
+    pub sandbox: Sandbox,
     /// Which STS is asked where no hop says it: to identify what a profile without a chain gives.
     pub sts: Option<Sts>,
     /// The files that are read, each with the setting that names it.
@@ -53,6 +57,23 @@ impl Config {
     pub fn own_addresses(&self) -> Vec<SocketAddr> {
         std::iter::once(self.endpoint.listen).chain(self.imds_emulation.listen()).collect()
     }
+}
+
+/// The first of the profiles whose source runs programs, if any does.
+pub fn that_runs_programs(profiles: &BTreeMap<ProfileName, Profile>) -> Option<&ProfileName> {
+    profiles.iter().find(|(_, profile)| profile.source.runs_programs()).map(|(name, _)| name)
+}
+
+/// Whether the relay confines itself to the folders and the system calls that it needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel can.
+    #[default]
+    BestEffort,
+    /// Whole, or the relay does not start.
+    Required,
+    /// Not at all.
+    Off,
 }
 
 /// What becomes of Vault leases and tokens when the relay ends.
@@ -108,6 +129,17 @@ pub enum ImdsVersions {
     V2,
     /// The first too, which answers whoever can send a GET.
     Both,
+}
+
+/// Where it is recorded which keys were fetched, and to whom they were handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// Nowhere.
+    Off,
+    /// On standard output.
+    Stdout,
+    /// In this file.
+    File(PathBuf),
 }
 
 /// The admin listeners.

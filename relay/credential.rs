@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::arn::{AccountId, RoleArn};
 use crate::clock::{Moment, Timestamp};
 
-pub use secret::{Secret, scrub};
+pub use secret::{Secret, scrub, wiped};
 
 /// An access key id: public (it stands in CloudTrail and in logs), but not just any text.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -102,6 +102,16 @@ pub enum Validity {
     Until(Lifetime),
     /// Nothing is known of an end: static keys.
     Unlimited,
+}
+
+impl Validity {
+    /// When AWS takes them no longer, if that is known.
+    pub fn expiry(&self) -> Option<Moment> {
+        match self {
+            Self::Until(life) => Some(life.expiry()),
+            Self::Unlimited => None,
+        }
+    }
 }
 
 /// The life of a credential that ends.
@@ -204,6 +214,16 @@ pub enum Principal {
     Unknown,
 }
 
+impl Principal {
+    /// The role, if it is certain.
+    pub fn role(&self) -> Option<&RoleArn> {
+        match self {
+            Self::Role(arn) => Some(arn),
+            Self::Account(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// Whether AWS knows the keys everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -242,10 +262,7 @@ impl Credential {
 
     /// Time left until its expiry, if it has one.
     pub fn remaining(&self, now: Moment) -> Option<Duration> {
-        match &self.validity {
-            Validity::Until(life) => Some(life.expiry().remaining(now)),
-            Validity::Unlimited => None,
-        }
+        self.validity.expiry().map(|expiry| expiry.remaining(now))
     }
 
     /// Every secret in it, for scrubbing a text that an upstream wrote about it.

@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// How long the end waits for the file to be gone. On a mount that hangs it never is.
-const REMOVAL: Duration = Duration::from_secs(1);
+pub const REMOVAL: Duration = Duration::from_secs(1);
 
 /// Why a file cannot be the relay's to write.
 #[derive(Debug)]
@@ -58,6 +58,15 @@ pub fn check(settings: &config::CredentialsFile) -> Result<(), FileError> {
     write::is_free(&settings.path).map_err(failed)
 }
 
+/// What becomes of the file at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It goes.
+    Removed,
+    /// Another takes it over as it is.
+    Left,
+}
+
 /// Keeps a profile's file in step with what is held for it.
 pub struct CredentialsFile {
     profile: ProfileName,
@@ -77,26 +86,35 @@ impl CredentialsFile {
         reader: Reader,
         clock: Clock,
     ) -> Self {
-        let file = Kept::at(settings.path.clone());
+        let file = Kept::at(settings.path.clone(), profile.clone());
         Self { profile, section: settings.section.clone(), reader, clock, file, told: None }
     }
 
-    /// Follows until `end` is ready, and removes the file; that takes 1 s at most. If it is dropped
-    /// before, the file stays, but for one that is being written.
-    pub async fn run(mut self, end: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.follow() => {}
-            () = end => {}
-        }
-        if let Err(error) = self.file.end().await {
+    /// The same, which goes on with what was kept at its path before.
+    #[must_use]
+    pub fn after(mut self, before: Kept) -> Self {
+        self.file = before.kept_for(&self.profile);
+        self
+    }
+
+    /// Follows until `end` is ready, and removes the file, which takes 1 s at most, or leaves it. What it gives
+    /// goes to whoever comes next to that path. If it is dropped before, the file stays, but for one that is being
+    /// written.
+    pub async fn run(mut self, end: impl Future<Output = End>) -> Kept {
+        let end = tokio::select! {
+            () = self.follow() => End::Removed,
+            end = end => end,
+        };
+        if end == End::Removed
+            && let Err(error) = self.file.end().await
+        {
             let (profile, path) = (&self.profile, self.file.path.display());
             tracing::error!(%profile, %path, %error, "the credentials file could not be removed");
         }
+        self.file
     }
 
     async fn follow(&mut self) {
-        // One that an earlier relay could not remove holds what nobody vouches for.
-        self.put(None).await;
         let mut written: Option<Arc<Served>> = None;
         let mut failed: Option<(Arc<Served>, Instant)> = None;
         loop {
@@ -117,13 +135,13 @@ impl CredentialsFile {
                 }
             }
             // Where the new one could not be written, the one before stays until its end.
-            let over = |written: &Arc<Served>| !written.credential().usable(self.clock.now());
-            if written.as_ref().is_some_and(|written| held.is_none() || over(written))
-                && self.put(None).await
-            {
+            let now = self.clock.now();
+            let over = self.file.content.end(now).is_some_and(|end| end.reached(now));
+            let has_keys = matches!(self.file.content, Content::Keys(_));
+            if (over || has_keys && held.is_none()) && self.put(None).await {
                 written = None;
             }
-            let end = written.as_deref().and_then(end_of);
+            let end = self.file.content.end(self.clock.now());
             let still = failed.as_ref().filter(|(new, _)| is_same(new, held.as_ref()));
             let again = still.map(|(_, at)| *at + TRY_AGAIN);
             tokio::select! {
@@ -136,10 +154,14 @@ impl CredentialsFile {
 
     /// Writes what is held, or removes the file where nothing is; whether that was done.
     async fn put(&mut self, served: Option<&Arc<Served>>) -> bool {
-        let content = served.map(|served| text(&self.profile, &self.section, served.credential()));
+        let content = served.map(|served| {
+            let text = text(&self.profile, &self.section, served.credential());
+            (text, end_of(served))
+        });
         let outcome = self.file.set(content).await.map_err(|error| error.to_string()).err();
         let done = outcome.is_none();
-        if outcome == self.told {
+        // Where nothing could be written, its removal brings it up to date no more than before.
+        if outcome == self.told || done && served.is_none() {
             return done;
         }
         let (profile, path) = (&self.profile, self.file.path.display());
@@ -185,38 +207,79 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// The file. Its folder may be a mount that hangs, so it is touched on another thread.
-struct Kept {
+/// A file, and what is known of it. Its folder may be a mount that hangs, so it is touched on another thread.
+pub struct Kept {
     path: PathBuf,
+    profile: ProfileName,
+    content: Content,
     place: Arc<Mutex<Place>>,
     ended: Arc<AtomicBool>,
     aside: Aside,
 }
 
+/// What stands in a file.
+enum Content {
+    /// Nothing of the relay's.
+    None,
+    /// It may be what an earlier relay could not remove, what is another profile's, or what is being written.
+    Unknown,
+    /// Keys of its profile's, which may be used until then.
+    Keys(Option<Moment>),
+}
+
+impl Content {
+    /// Until when it may stand there. What nobody vouches for has ended.
+    fn end(&self, now: Moment) -> Option<Moment> {
+        match self {
+            Self::None => None,
+            Self::Unknown => Some(now),
+            Self::Keys(end) => *end,
+        }
+    }
+}
+
 impl Kept {
-    fn at(path: PathBuf) -> Self {
+    fn at(path: PathBuf, profile: ProfileName) -> Self {
         let place = Arc::new(Mutex::new(Place::at(path.clone())));
-        Self { path, place, ended: Arc::default(), aside: Aside::default() }
+        let (ended, aside) = (Arc::default(), Aside::default());
+        Self { path, profile, content: Content::Unknown, place, ended, aside }
+    }
+
+    fn kept_for(mut self, profile: &ProfileName) -> Self {
+        if self.profile != *profile {
+            (self.profile, self.content) = (profile.clone(), Content::Unknown);
+        }
+        self
     }
 
     /// Writes the file, or removes it. Who stops waiting leaves it under way.
-    async fn set(&mut self, content: Option<Zeroizing<String>>) -> io::Result<()> {
+    async fn set(
+        &mut self,
+        content: Option<(Zeroizing<String>, Option<Moment>)>,
+    ) -> io::Result<()> {
+        let (text, next) = match content {
+            Some((text, end)) => (Some(text), Content::Keys(end)),
+            None => (None, Content::None),
+        };
         let (place, ended) = (Arc::clone(&self.place), Arc::clone(&self.ended));
         let work = move || {
             let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-            let outcome = match content {
-                Some(content) if !ended.load(Ordering::SeqCst) => place.write(&content),
+            let outcome = match text {
+                Some(text) if !ended.load(Ordering::SeqCst) => place.write(&text),
                 Some(_) | None => place.remove(),
             };
             // Nobody may be there to remove it.
             if ended.load(Ordering::SeqCst) { place.remove() } else { outcome }
         };
-        self.aside.run(work).await.flatten()
+        let before = std::mem::replace(&mut self.content, Content::Unknown);
+        let outcome = self.aside.run(work).await.flatten();
+        self.content = if outcome.is_ok() { next } else { before };
+        outcome
     }
 
-    /// Removes the file for good.
+    /// Removes the file, with what is still being written; what is put there later is another's.
     async fn end(&mut self) -> io::Result<()> {
-        self.ended.store(true, Ordering::SeqCst);
+        std::mem::take(&mut self.ended).store(true, Ordering::SeqCst);
         let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "its folder does not answer"));
         timeout(REMOVAL, self.set(None)).await.unwrap_or_else(late)
     }

@@ -50,6 +50,10 @@ pub struct Dev {
     /// outage=5 (the next five calls)… May be given more than once.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
+    /// A file with such faults, one a line, which may be changed while this runs; it stands in the
+    /// place of --fault.
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    faults_from: Option<PathBuf>,
     /// Let the credentials come from an embedded Vault.
     #[arg(long)]
     vault: bool,
@@ -121,7 +125,10 @@ impl Dev {
             external_ids: HashMap::new(),
         };
         let sts = Sts::new(settings, Clock::system());
-        sts.faults().set(self.faults.clone());
+        match &self.faults_from {
+            Some(file) => sts.faults().follow(file.clone()),
+            None => sts.faults().set(self.faults.clone()),
+        }
         Ok(sts)
     }
 }

@@ -26,9 +26,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::audit::{self, Audit};
 use crate::clock::Clock;
 use crate::config;
-use crate::listener::{self, Answer, Answered, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits, Peer};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use answer::{Decision, Refusal};
@@ -98,12 +99,14 @@ impl Bound {
         directory: watch::Receiver<Arc<Directory>>,
         clock: Clock,
         metrics: &Metrics,
+        audit: Audit,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
         let service = Service(Arc::new(Inner {
             hosts: self.hosts,
             directory,
             clock,
+            audit,
             unnamed: Requests::new("", metrics),
             holds: Semaphore::new((self.max_connections / HOLDING_SHARE).max(1)),
         }));
@@ -123,6 +126,7 @@ struct Inner {
     hosts: Hosts,
     directory: watch::Receiver<Arc<Directory>>,
     clock: Clock,
+    audit: Audit,
     /// For requests that name no known profile.
     unnamed: Requests,
     /// How many more requests may be held.
@@ -130,16 +134,23 @@ struct Inner {
 }
 
 impl Answer for Service {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
-        let asked_at = Instant::now();
-        match self.0.answer(&request, asked_at) {
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answered {
+        let asked = Asked { at: Instant::now(), peer };
+        match self.0.answer(&request, asked) {
             Ok(response) => Answered::now(response),
             Err(profile) => {
                 let inner = Arc::clone(&self.0);
-                Answered::later(async move { inner.hold(&profile, asked_at).await })
+                Answered::later(async move { inner.hold(&request, profile, asked).await })
             }
         }
     }
+}
+
+/// When a request came, and from whom.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    peer: Peer,
 }
 
 impl Inner {
@@ -147,39 +158,51 @@ impl Inner {
     fn answer<B>(
         &self,
         request: &Request<B>,
-        asked_at: Instant,
+        asked: Asked,
     ) -> Result<Response<Full<Bytes>>, Arc<Profile>> {
         let refuse = |profile: Option<&Profile>, refusal| {
-            Ok(self.conclude(profile, &Decision::Refuse(refusal), asked_at))
+            Ok(self.conclude(profile, &Decision::Refuse(refusal), asked))
         };
-        let asked = match guard::admit(&self.hosts, request) {
-            Ok(asked) => asked,
+        let wanted = match guard::admit(&self.hosts, request) {
+            Ok(wanted) => wanted,
             Err(refusal) => return refuse(None, refusal),
         };
         let directory = self.directory.borrow();
-        let profile =
-            match directory.grant(asked.profile, asked.authorization.and_then(access::presented)) {
-                Ok(profile) => profile,
-                Err(refusal) => return refuse(directory.named(asked.profile), refusal),
-            };
+        let presented = wanted.authorization.and_then(access::presented);
+        let profile = match directory.grant(wanted.profile, presented) {
+            Ok(profile) => profile,
+            Err(refusal) => return refuse(directory.named(wanted.profile), refusal),
+        };
         let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));
         if decision.may_change_soon() {
             Err(Arc::clone(profile))
         } else {
-            Ok(self.conclude(Some(profile), &decision, asked_at))
+            Ok(self.conclude(Some(profile), &decision, asked))
         }
     }
 
     /// Waits for the profile's state to become one that can be answered, and answers it, whatever
     /// it is, when the time is over, or at once if as many requests wait as may.
-    async fn hold(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
+    async fn hold<B>(
+        &self,
+        request: &Request<B>,
+        mut profile: Arc<Profile>,
+        asked: Asked,
+    ) -> Response<Full<Bytes>> {
         if let Ok(_hold) = self.holds.try_acquire() {
-            profile.settled(&self.clock, asked_at).await;
+            let mut directory = self.directory.clone();
+            while !profile.settled(&mut directory, &self.clock, asked.at).await {
+                // Another profile may be there now, and others may be let in.
+                profile = match self.answer(request, asked) {
+                    Ok(response) => return response,
+                    Err(profile) => profile,
+                };
+            }
         }
         let snapshot = profile.reader.borrow();
         let decision = answer::decide(snapshot.view(self.clock.now()));
-        self.conclude(Some(profile), &decision, asked_at)
+        self.conclude(Some(&profile), &decision, asked)
     }
 
     /// The one place through which every answer goes.
@@ -187,7 +210,7 @@ impl Inner {
         &self,
         profile: Option<&Profile>,
         decision: &Decision<'_>,
-        asked_at: Instant,
+        asked: Asked,
     ) -> Response<Full<Bytes>> {
         let requests = profile.map_or(&self.unnamed, |profile| &profile.requests);
         if let Decision::Refuse(Refusal::WrongToken(shape)) = decision
@@ -199,8 +222,56 @@ impl Inner {
                 "a request was refused for its access token; more of them are counted but not logged for a minute"
             );
         }
+        record(&self.audit, profile, decision, asked.peer);
         let response = wire::render(decision);
-        requests.metrics.answered(decision.index(), asked_at.elapsed());
+        requests.metrics.answered(decision.index(), asked.at.elapsed());
         response
+    }
+}
+
+/// Records what an application was answered, if anything is recorded.
+fn record(audit: &Audit, profile: Option<&Profile>, decision: &Decision<'_>, peer: Peer) {
+    if !audit.is_on() {
+        return;
+    }
+    let issued = match decision {
+        Decision::Issue(served) => Some((served, served.first_use())),
+        Decision::Refuse(_) => None,
+    };
+    let recorded = audit.answered(audit::Answered {
+        profile: profile.map(|profile| profile.name.as_str()),
+        decision: Decision::NAMES[decision.index()],
+        peer,
+        given: issued.map(|(served, first)| (served.credential(), first)),
+    });
+    if let (Some((served, true)), false) = (issued, recorded) {
+        served.forget_use();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::credential::fixtures;
+    use crate::store::Served;
+
+    #[test]
+    fn a_first_use_that_nobody_heard_of_is_told_again() {
+        let clock = ManualClock::starting_at(Timestamp::from_secs(1_000_000)).clock();
+        let credential = fixtures::session(1, clock.now(), Duration::from_secs(3600));
+        let served = Arc::new(Served::new(credential, clock.now()).unwrap());
+        let issue = |audit: &Audit| record(audit, None, &Decision::Issue(&served), Peer::Local);
+        // Nobody takes its records.
+        let (full, _outlet) = Audit::open(&config::Audit::Stdout, clock.clone()).unwrap();
+        for _ in 0..5000 {
+            full.rotated(&"payments".parse().unwrap(), served.credential());
+        }
+        issue(&full);
+        let (taken, _outlet) = Audit::open(&config::Audit::Stdout, clock).unwrap();
+        assert!(served.first_use());
+        served.forget_use();
+        issue(&taken);
+        assert!(!served.first_use());
     }
 }

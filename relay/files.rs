@@ -1,6 +1,7 @@
 //! Reading files that others wrote: regular ones alone, and no more of them than is sensible.
 
 mod aside;
+mod folders;
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,6 +12,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 pub use aside::Aside;
+pub use folders::{Folders, Way, confined_to, explain, real, way};
 
 /// Reads a whole file of at most `most` bytes. What was read is wiped when it is dropped.
 ///
@@ -23,7 +25,8 @@ pub use aside::Aside;
 pub fn read(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let other = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
     let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(without_waiting).open(path);
+    let file = file.map_err(|error| explain(error, path))?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(other("not a regular file"));

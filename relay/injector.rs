@@ -37,7 +37,7 @@ use crate::access::AccessToken;
 use crate::config::injector::Injector;
 use crate::listener::body::{self, Bounds, Received};
 use crate::listener::reply::{JSON, TEXT, reply};
-use crate::listener::{Answer, Answered};
+use crate::listener::{Answer, Answered, Peer};
 pub use denial::Denial;
 pub use metrics::{Admission, Metrics};
 pub use mutate::{Mint, Outcome, mutate};
@@ -150,7 +150,7 @@ fn log(request: &review::Request, outcome: &Result<Outcome, Denial>) {
 }
 
 impl Answer for Webhook {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, _: Peer) -> Answered {
         let webhook = self.clone();
         Answered::later(async move { webhook.answer(request).await })
     }

@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod arn;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod credential;
@@ -45,8 +46,11 @@ pub mod admin;
 
 pub mod injector;
 
+pub mod hardening;
+
 pub mod app;
 pub mod cli;
 #[cfg(feature = "dev")]
 pub mod dev;
+mod queue;
 pub mod telemetry;

@@ -41,6 +41,14 @@ struct ByDecision {
     decision: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRead {
+    result: &'static str,
+}
+
+const TAKEN: &str = "taken";
+const REFUSED: &str = "refused";
+
 /// All metrics; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -60,6 +68,8 @@ struct Inner {
     durations: Family<ByProfile, Histogram>,
     connections: Gauge,
     evictions: Counter,
+    configuration_reads: Family<ByRead, Counter>,
+    configuration_in_use: Gauge,
 }
 
 /// Answers come from memory in microseconds, or after a hold of up to 800 ms.
@@ -92,20 +102,21 @@ impl Metrics {
             durations: Family::new_with_constructor(histogram),
             connections: Gauge::default(),
             evictions: Counter::default(),
+            configuration_reads: Family::default(),
+            configuration_in_use: Gauge::default(),
         };
+        inner.configuration_in_use.set(1);
+        for result in [TAKEN, REFUSED] {
+            // A counter that is there from the beginning can be seen to grow.
+            drop(inner.configuration_reads.get_or_create(&ByRead { result }));
+        }
         inner.register();
         Self(Arc::new(inner))
     }
 
-    /// The metrics of one profile.
+    /// The metrics of one profile, of which nothing is told before [`ProfileMetrics::begins`]: it may come to nothing.
     pub fn profile(&self, name: &ProfileName) -> ProfileMetrics {
-        let profile = ProfileMetrics { metrics: self.clone(), profile: name.to_string() };
-        profile.gauge(&self.0.expiry);
-        profile.refreshes("success");
-        for cause in Cause::NAMES {
-            profile.refreshes(cause);
-        }
-        profile
+        ProfileMetrics { metrics: self.clone(), profile: name.to_string() }
     }
 
     /// The counters of requests for one profile, looked up once. `profile` is empty for requests
@@ -132,6 +143,21 @@ impl Metrics {
     /// Connections that were closed to make room for others.
     pub fn evictions(&self) -> Counter {
         self.0.evictions.clone()
+    }
+
+    /// A configuration that was read while the relay runs is the one that is used.
+    pub fn configuration_taken(&self) {
+        self.configuration_read(TAKEN, 1);
+    }
+
+    /// One that was read while the relay runs cannot be used.
+    pub fn configuration_refused(&self) {
+        self.configuration_read(REFUSED, 0);
+    }
+
+    fn configuration_read(&self, result: &'static str, in_use: i64) {
+        self.0.configuration_reads.get_or_create(&ByRead { result }).inc();
+        self.0.configuration_in_use.set(in_use);
     }
 
     /// The text that Prometheus reads.
@@ -210,6 +236,16 @@ impl Inner {
             self.evictions.clone(),
         );
         registry.register(
+            "configuration_reads",
+            "Configurations read while the relay runs, by whether they are used",
+            self.configuration_reads.clone(),
+        );
+        registry.register(
+            "configuration_in_use",
+            "1 if the relay runs by its configuration as it stands now, 0 if that cannot be used",
+            self.configuration_in_use.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -225,10 +261,25 @@ pub struct ProfileMetrics {
 }
 
 impl ProfileMetrics {
+    /// The profile runs from now on, and serves nothing yet.
+    pub fn begins(&self) {
+        // A counter that is there from the beginning can be seen to grow.
+        self.refreshes("success");
+        for cause in Cause::NAMES {
+            self.refreshes(cause);
+        }
+        self.serves_nothing();
+    }
+
     /// A fetch brought a credential.
     pub fn refreshed(&self, now: Timestamp, expiry: Option<Moment>) {
         self.refreshes("success").inc();
         self.gauge(&self.metrics.0.last_refresh).set(now.as_secs());
+        self.serves_until(expiry);
+    }
+
+    /// What is served ends then, if it does at all.
+    pub fn serves_until(&self, expiry: Option<Moment>) {
         match expiry {
             Some(expiry) => {
                 self.gauge(&self.metrics.0.expiry).set(expiry.wall.as_secs());
@@ -240,13 +291,18 @@ impl ProfileMetrics {
         }
     }
 
+    /// Nothing is served.
+    fn serves_nothing(&self) {
+        self.gauge(&self.metrics.0.expiry).set(0);
+    }
+
     fn labels(&self) -> ByProfile {
         ByProfile { profile: self.profile.clone() }
     }
 
     /// What was served is served no longer.
     pub fn withdrawn(&self) {
-        self.gauge(&self.metrics.0.expiry).set(0);
+        self.serves_nothing();
         self.metrics.0.withdrawn.get_or_create(&self.labels()).inc();
     }
 
@@ -330,6 +386,9 @@ mod tests {
         let metrics = Metrics::new();
         let profile = metrics.profile(&"payments".parse().unwrap());
         let expiry = r#"credential_relay_credential_expiry_timestamp_seconds{profile="payments"} "#;
+        // Before it is known to run there is nothing that an alert could go by.
+        assert!(!metrics.render().contains("payments"));
+        profile.begins();
         assert!(metrics.render().contains(&format!("{expiry}0\n")));
         profile.refreshed(
             Timestamp::from_secs(7),

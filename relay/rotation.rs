@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::audit::Audit;
 use crate::clock::{Clock, Moment};
 use crate::config::LongLivedKeys;
 use crate::config::values::ProfileName;
@@ -56,6 +57,8 @@ pub struct Rotation {
     pub clock: Clock,
     /// Its metrics.
     pub metrics: ProfileMetrics,
+    /// Where it is recorded.
+    pub audit: Audit,
     /// One attempt, with every hop of it, takes at most this long.
     pub attempt_timeout: Duration,
 }
@@ -80,6 +83,10 @@ impl Rotation {
     async fn turn(&mut self) {
         let mut pace = Pace::default();
         let mut woken = Woken::Due;
+        let mut last = match self.publisher.held() {
+            Snapshot::Available(held, _) => Some(held.used()),
+            Snapshot::Pending | Snapshot::Unavailable(_) => None,
+        };
         loop {
             let (freshness, mut replies) = match woken {
                 Woken::Due | Woken::Suspect => (Freshness::Reuse, Vec::new()),
@@ -88,7 +95,11 @@ impl Rotation {
             // On the heap for its time alone: a rotation waits nearly always.
             let (outcome, patience) = Box::pin(self.attempt(freshness, &mut replies)).await;
             let next = match &outcome {
-                Ok(served) => self.publish(served, &mut pace),
+                Ok(served) => {
+                    let renewed = last.is_none_or(|last| served.succeeds(&last));
+                    last = Some(served.used());
+                    self.publish(served, renewed, &mut pace)
+                }
                 Err(failure) => self.report(failure, patience, &mut pace),
             };
             for reply in replies {
@@ -136,29 +147,19 @@ impl Rotation {
     }
 
     /// Publishes a credential and says when to renew it.
-    fn publish(&self, served: &Arc<Served>, pace: &mut Pace) -> Moment {
+    fn publish(&self, served: &Arc<Served>, renewed: bool, pace: &mut Pace) -> Moment {
         let now = self.clock.now();
         let credential = served.credential();
         let due = pace.succeeded(&credential.validity, now, Draw::random());
-        self.log_success(credential, now, due);
+        self.log_success(credential, renewed, now, due);
         self.publisher.publish(Arc::clone(served));
         self.publisher.plan(Plan::Renew(due.wall));
-        let expiry = match &credential.validity {
-            Validity::Until(life) => Some(life.expiry()),
-            Validity::Unlimited => None,
-        };
-        self.metrics.refreshed(now.wall, expiry);
+        self.metrics.refreshed(now.wall, credential.validity.expiry());
         self.metrics.next_refresh(due.wall);
         due
     }
 
-    fn log_success(&self, credential: &Credential, now: Moment, due: Moment) {
-        let renewed = match self.publisher.held() {
-            Snapshot::Available(before, _) => {
-                before.credential().access_key_id != credential.access_key_id
-            }
-            Snapshot::Pending | Snapshot::Unavailable(_) => true,
-        };
+    fn log_success(&self, credential: &Credential, renewed: bool, now: Moment, due: Moment) {
         let (lifetime_s, expires) = match &credential.validity {
             Validity::Until(life) => {
                 (life.expiry().remaining(now).as_secs(), life.expiry().wall.to_string())
@@ -167,6 +168,7 @@ impl Rotation {
         };
         let next_s = due.remaining(now).as_secs();
         if renewed {
+            self.audit.rotated(&self.profile, credential);
             tracing::info!(
                 profile = %self.profile,
                 access_key_id = %credential.access_key_id,
@@ -205,6 +207,7 @@ impl Rotation {
         );
         self.publisher.plan(Plan::Retry(again.wall));
         self.metrics.failed(failure);
+        self.audit.failed(&self.profile, failure);
         self.metrics.next_refresh(again.wall);
         again
     }

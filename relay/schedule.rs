@@ -30,8 +30,13 @@ const CLOSEST: Duration = Duration::from_secs(1);
 /// endpoint hands out what it has until shortly before its end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much of a lifetime the jitter may take off, at most.
-const JITTER: f64 = 0.1;
+/// How much of a lifetime the jitter takes off at least where half of it is left at most: an upstream that
+/// was gone for nearly half a lifetime finds everybody due, and needs these minutes to serve them all
+/// (docs/reliability.md).
+const LEAST_JITTER: f64 = 0.03;
+
+/// And at most (endpoint-contract section 5).
+const MOST_JITTER: f64 = 0.1;
 
 /// A draw from 0 up to, not including, 1: made once for each credential.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,9 +65,15 @@ pub fn renew_when_left(nominal: Duration) -> Duration {
     if nominal < SHORT || nominal >= LONG { nominal / 2 } else { WANTED.min(nominal.mul_f64(0.8)) }
 }
 
-/// How often credentials of this lifetime are renewed on average: half of the jitter is drawn.
+fn least_jitter(nominal: Duration) -> Duration {
+    let at_half = renew_when_left(nominal) <= nominal / 2;
+    if at_half { nominal.mul_f64(LEAST_JITTER) } else { Duration::ZERO }
+}
+
+/// How often credentials of this lifetime are renewed on average: the jitter is drawn evenly.
 pub fn renewed_every(nominal: Duration) -> Duration {
-    nominal.saturating_sub(renew_when_left(nominal) + nominal.mul_f64(JITTER / 2.0))
+    let jitter = (least_jitter(nominal) + nominal.mul_f64(MOST_JITTER)) / 2;
+    nominal.saturating_sub(renew_when_left(nominal) + jitter)
 }
 
 /// When a credential is to be renewed that was fetched at `now`: never later than
@@ -72,7 +83,8 @@ pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
     match validity {
         Validity::Unlimited => now + look_again(draw),
         Validity::Until(life) => {
-            let jitter = draw.share(life.nominal().mul_f64(JITTER));
+            let (least, most) = (least_jitter(life.nominal()), life.nominal().mul_f64(MOST_JITTER));
+            let jitter = least + draw.share(most.saturating_sub(least));
             let half = life.expiry().before(renew_when_left(life.nominal()) + jitter);
             let left = life.serve_until().remaining(now);
             let wanted = match life.origin() {
@@ -91,11 +103,45 @@ pub fn due(validity: &Validity, now: Moment, draw: Draw) -> Moment {
 }
 
 fn look_again(draw: Draw) -> Duration {
-    LOOK_AGAIN - draw.share(LOOK_AGAIN.mul_f64(JITTER))
+    LOOK_AGAIN - draw.share(LOOK_AGAIN.mul_f64(MOST_JITTER))
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+
+    /// The same cases in every run.
+    pub(crate) fn cases() -> ProptestConfig {
+        let rng_seed = RngSeed::Fixed(1);
+        ProptestConfig { cases: 1024, rng_seed, failure_persistence: None, ..Default::default() }
+    }
+
+    /// Every one, those of credentials more often.
+    pub(crate) fn durations() -> impl Strategy<Value = Duration> {
+        let nanos = 0..1_000_000_000_u32;
+        prop_oneof![
+            (0..200_000_000_u64).prop_map(Duration::from_millis),
+            (0..4000_u64).prop_map(Duration::from_secs),
+            (0..64_u32, any::<u64>(), nanos)
+                .prop_map(|(shift, secs, nanos)| Duration::new(secs >> shift, nanos)),
+            Just(Duration::MAX),
+        ]
+    }
+
+    /// Every one, the outermost more often.
+    pub(crate) fn draws() -> impl Strategy<Value = Draw> {
+        prop_oneof![Just(0.0), Just(1.0), 0.0..1.0].prop_map(Draw::of)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::fixtures::{cases, draws, durations};
     use super::*;
     use crate::clock::Timestamp;
     use crate::credential::Lifetime;
@@ -115,19 +161,22 @@ mod tests {
         for (lifetime, left) in
             [(720.0, 360.0), (60.0, 30.0), (50.0, 25.0), (30.0, 24.0), (15.0, 12.0), (12.0, 6.0)]
         {
-            let found = minutes_left_at_renewal(lifetime, 0.0);
+            let least = least_jitter(Duration::from_secs_f64(lifetime * 60.0)).as_secs_f64() / 60.0;
+            let found = minutes_left_at_renewal(lifetime, 0.0) - least;
             assert!((found - left).abs() < 0.01, "{lifetime} min: {found}, not {left}");
         }
     }
 
     #[test]
     fn jitter_is_earlier_only_and_at_most_a_tenth() {
-        for lifetime in (1..=43_200).step_by(37) {
+        for lifetime in (4..=43_200_u32).step_by(37) {
             let minutes = f64::from(lifetime) / 60.0;
-            let none = minutes_left_at_renewal(minutes, 0.0);
-            let most = minutes_left_at_renewal(minutes, 1.0);
-            assert!(most >= none - 1e-9, "{lifetime} s: {most} < {none}");
-            assert!(most - none <= minutes / 10.0 + 1e-4, "{lifetime} s: {most} - {none}");
+            let rule = renew_when_left(Duration::from_secs(lifetime.into())).as_secs_f64() / 60.0;
+            for draw in [0.0, 0.5, 1.0] {
+                let jitter = minutes_left_at_renewal(minutes, draw) - rule;
+                let most = minutes * MOST_JITTER + 1e-4;
+                assert!((-1e-4..=most).contains(&jitter), "{lifetime} s, {draw}: {jitter}");
+            }
         }
     }
 
@@ -181,5 +230,108 @@ mod tests {
     fn two_seconds_are_renewed_after_one() {
         let life = Lifetime::from_request(NOW, Duration::from_secs(2), None);
         assert_eq!(due(&Validity::Until(life), NOW, Draw::of(0.9)).remaining(NOW), CLOSEST);
+    }
+
+    /// Moments cut what is added to them to milliseconds, on one of their clocks.
+    const CUT: Duration = Duration::from_millis(1);
+
+    /// When a life was looked at, and that life: fresh or old, by clocks that may have been set meanwhile.
+    fn lives() -> impl Strategy<Value = (Moment, Lifetime)> {
+        let upstream = prop_oneof![Just(None), durations().prop_map(Some)];
+        let life = (0..3_u8, durations(), upstream, durations()).prop_map(
+            |(origin, lifetime, upstream, overlap)| match origin {
+                0 => Lifetime::from_request(NOW, lifetime, upstream.map(|life| NOW.wall + life)),
+                1 => Lifetime::until(NOW, NOW.wall + lifetime),
+                _ => Lifetime::replaced(NOW, NOW.wall + lifetime, overlap),
+            },
+        );
+        // Where the clocks still have room for what is added.
+        let ages = durations().prop_map(|age| age.min(Duration::from_secs(u64::from(u32::MAX))));
+        let age = prop_oneof![2 => Just(Duration::ZERO), 1 => ages];
+        let step = prop_oneof![2 => Just(0), 1 => -100_000_000..100_000_000_i64];
+        (life, age, step).prop_map(|(life, age, step)| {
+            let now = NOW + age;
+            let stepped = Timestamp::from_secs(now.wall.as_secs().saturating_add(step));
+            (Moment { wall: if step == 0 { now.wall } else { stepped }, ..now }, life)
+        })
+    }
+
+    fn wait(life: Lifetime, now: Moment, draw: Draw) -> Duration {
+        due(&Validity::Until(life), now, draw).remaining(now)
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn no_life_makes_a_loop(((now, life), draw) in (lives(), draws())) {
+            prop_assert!(wait(life, now, draw) >= CLOSEST);
+            let unlimited = due(&Validity::Unlimited, now, draw).remaining(now);
+            prop_assert!((LOOK_AGAIN.mul_f64(1.0 - MOST_JITTER) - CUT..=LOOK_AGAIN).contains(&unlimited));
+        }
+
+        #[test]
+        fn every_life_is_renewed_while_it_is_served((now, life) in lives(), draw in draws()) {
+            let left = life.serve_until().remaining(now);
+            prop_assert!(wait(life, now, draw) <= left.max(CLOSEST));
+        }
+
+        #[test]
+        fn no_renewal_is_later_than_its_rule_and_none_is_more_than_a_tenth_earlier(
+            (now, life) in lives(),
+            draw in draws(),
+        ) {
+            let (found, nominal) = (wait(life, now, draw), life.nominal());
+            let left = life.serve_until().remaining(now);
+            let earliest = (left / 4).clamp(CLOSEST, PATIENCE);
+            let rule = life.expiry().before(renew_when_left(nominal)).remaining(now);
+            match life.origin() {
+                Origin::Asked => {
+                    prop_assert!(found <= rule.max(earliest));
+                    let soonest = rule.saturating_sub(nominal.mul_f64(MOST_JITTER)).min(left);
+                    prop_assert!(found + 2 * CUT >= soonest, "{found:?} {soonest:?}");
+                }
+                Origin::Found => prop_assert!(found <= rule.min(LOOK_AGAIN).max(earliest)),
+                Origin::Replaced(at) => {
+                    let latest = (at + 2 * TICK).remaining(now);
+                    prop_assert!(found <= latest.max(earliest));
+                }
+            }
+        }
+
+        #[test]
+        fn a_larger_draw_is_never_later((now, life) in lives(), one in draws(), other in draws()) {
+            let (less, more) = if one.0 < other.0 { (one, other) } else { (other, one) };
+            let (less, more) = (wait(life, now, less), wait(life, now, more));
+            // Where somebody else replaces the keys, the draw spreads what comes after that.
+            let replaced = matches!(life.origin(), Origin::Replaced(_));
+            let (sooner, later) = if replaced { (less, more) } else { (more, less) };
+            prop_assert!(sooner <= later);
+        }
+
+        #[test]
+        fn more_life_leaves_no_less_of_it(one in durations(), other in durations()) {
+            let (short, long) = (one.min(other), one.max(other));
+            prop_assert!(renew_when_left(short) <= renew_when_left(long));
+            prop_assert!(renew_when_left(long) <= long);
+        }
+
+        #[test]
+        fn more_life_is_renewed_no_sooner(one in durations(), other in durations()) {
+            let (short, long) = (one.min(other), one.max(other));
+            // Below this bound it is half of the life, and from it on a fifth at first.
+            let comparable = (short < SHORT) == (long < SHORT);
+            let none = Draw::of(0.0);
+            let wait = |life| wait(Lifetime::from_request(NOW, life, None), NOW, none);
+            prop_assert!(!comparable || wait(short) <= wait(long) + CUT);
+            prop_assert!(!comparable || renewed_every(short) <= renewed_every(long) + CUT);
+        }
+
+        #[test]
+        fn renewals_are_on_average_as_far_apart_as_is_said(secs in 60..1_000_000_u64) {
+            let life = Lifetime::from_request(NOW, Duration::from_secs(secs), None);
+            let middle = wait(life, NOW, Draw::of(0.5));
+            prop_assert!(middle.abs_diff(renewed_every(life.nominal())) <= 2 * CUT);
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! The latest state of each profile: one publisher, many readers, and the way back by which an
 //! operator asks for a new credential.
 
+mod onlooker;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,11 +13,21 @@ use crate::clock::{Moment, Timestamp};
 use crate::credential::{AccessKeyId, Credential, document};
 use crate::failure::{Cause, Failure, Stage};
 
+pub use onlooker::{Onlooker, Sight, Told};
+
 /// A credential as it is handed out: its answer is rendered once, not per request.
 #[derive(Debug)]
 pub struct Served {
     credential: Credential,
     body: Body,
+    used: Arc<Used>,
+}
+
+/// Which keys these are, and whether they were handed out: so much is known of them for longer than they are held.
+#[derive(Debug)]
+pub struct Used {
+    id: AccessKeyId,
+    handed_out: AtomicBool,
 }
 
 /// A rendered answer. It holds the keys, so it prints as its length.
@@ -60,12 +73,40 @@ impl Served {
                 Self::LARGEST_BODY
             )));
         }
-        Ok(Self { credential, body: Body(body) })
+        let id = credential.access_key_id.clone();
+        let used = Arc::new(Used { id, handed_out: AtomicBool::new(false) });
+        Ok(Self { credential, body: Body(body), used })
     }
 
     /// The credential.
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// Whether it is handed out for the first time now: true once.
+    pub fn first_use(&self) -> bool {
+        !self.used.handed_out.swap(true, Ordering::Relaxed)
+    }
+
+    /// Its first use is still to come: nobody heard of the one that there was.
+    pub fn forget_use(&self) {
+        self.used.handed_out.store(false, Ordering::Relaxed);
+    }
+
+    /// What is known of it for longer than it is held.
+    pub fn used(&self) -> Arc<Used> {
+        Arc::clone(&self.used)
+    }
+
+    /// Comes after others, and says whether those were other keys: the same are not handed out for the first time
+    /// where they were before.
+    pub fn succeeds(&self, before: &Used) -> bool {
+        let same = before.id == self.used.id;
+        if same {
+            let handed_out = before.handed_out.load(Ordering::Relaxed);
+            self.used.handed_out.store(handed_out, Ordering::Relaxed);
+        }
+        !same
     }
 
     /// The answer to a client; a clone of it shares the bytes.
@@ -275,10 +316,10 @@ impl Reader {
     /// the next one, and shares it with all who wait. Who gives up before it starts makes none.
     ///
     /// # Errors
-    /// If the rotation failed, or the profile is served no longer.
+    /// If the rotation failed, or the profile was changed or taken away meanwhile.
     pub async fn rotate(&self) -> Rotated {
         let gone = || {
-            let reason = "the profile is served no longer";
+            let reason = "the profile was changed or taken away meanwhile; ask again";
             Arc::new(Failure::new(Cause::Internal, Stage::Relay, reason))
         };
         let (reply, answer) = oneshot::channel();
@@ -337,6 +378,14 @@ mod tests {
             reply.send(Ok(served(1))).unwrap();
         }
         assert!(first.await.is_ok() && second.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_as_the_profile_changes_is_told_to_ask_again() {
+        let (publisher, reader) = channel(START.wall);
+        drop(publisher);
+        let failure = reader.rotate().await.unwrap_err();
+        assert!(failure.reason.contains("changed or taken away"), "{failure}");
     }
 
     #[test]

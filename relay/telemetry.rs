@@ -1,8 +1,6 @@
 //! Logs: to standard error, as JSON or for people, and never a secret. Whether somebody reads them
 //! or not, the relay goes on.
 
-mod queue;
-
 use std::fmt;
 use std::io::IsTerminal;
 use std::str::FromStr;
@@ -14,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
-use queue::{Line, Queue};
+use crate::queue::{Line, Queue};
 
 static QUEUE: Queue = Queue::new();
 
@@ -92,7 +90,7 @@ impl Settings {
     /// from `warn` on alone, since at `trace` the AWS SDK prints STS's errors whole, and
     /// SignatureDoesNotMatch quotes the session token.
     ///
-    /// Lines are written by a thread of their own: [`last_words`] or [`flush`] for the end.
+    /// Lines are kept until [`write`](fn@write), [`last_words`] or [`flush`].
     pub fn start(self) {
         let filter = Targets::new()
             .with_target("credential_relay", self.level)
@@ -107,9 +105,7 @@ impl Settings {
                 base.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
             }
         };
-        QUEUE.serve(std::io::stderr(), |lines| {
-            tracing::warn!(lines, "so many lines of the log were dropped here: nobody read them");
-        });
+        QUEUE.keep();
         // Set twice only in tests of one process, where the first one serves.
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
         hook_panics(|place| {
@@ -119,8 +115,17 @@ impl Settings {
     }
 }
 
+/// Writes the log from now on, by a thread of its own: once the sandbox is closed, which binds the
+/// threads that are made after it.
+pub fn write() {
+    QUEUE.serve(std::io::stderr(), |lines| {
+        tracing::warn!(lines, "so many lines of the log were dropped here: nobody read them");
+    });
+}
+
 /// Waits a little until the log is written; for the end of the program.
 pub fn flush() {
+    write();
     QUEUE.flush(LAST_LINES);
 }
 

@@ -167,6 +167,7 @@ fn the_schema_requires_only_what_has_no_default() {
         "role",
         "role_arn",
         "source",
+        "to",
         "token_file",
         "trust_anchor_arn",
         "username",

@@ -10,6 +10,8 @@
 mod connections;
 #[path = "contract/harness.rs"]
 mod harness;
+#[path = "contract/hostile.rs"]
+mod hostile;
 #[path = "contract/imds.rs"]
 mod imds;
 

@@ -50,9 +50,10 @@ fn every_bad_configuration_is_reported_as_expected() {
 }
 
 /// Written as in the relay's own file, and so described there alone.
-const DESCRIBED_ELSEWHERE: [&str; 6] = [
+const DESCRIBED_ELSEWHERE: [&str; 7] = [
     "relay.endpoint",
     "relay.admin",
+    "relay.audit",
     "relay.sts",
     "relay.vault",
     "inline.source",

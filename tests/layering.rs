@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the sources must end")]
 
+mod walk;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use walk::files_below;
+
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &["config", "credential"]),
+    ("audit", &["clock", "config", "credential", "failure", "files", "listener", "queue"]),
     ("arn", &[]),
     ("clock", &[]),
-    ("config", &["arn", "schedule"]),
+    ("config", &["arn", "files", "schedule"]),
     ("credential", &["arn", "clock"]),
     ("failure", &[]),
     ("files", &[]),
@@ -56,7 +61,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "rotation",
-        &["clock", "config", "credential", "failure", "metrics", "schedule", "sources", "store"],
+        &[
+            "audit",
+            "clock",
+            "config",
+            "credential",
+            "failure",
+            "metrics",
+            "schedule",
+            "sources",
+            "store",
+        ],
     ),
     ("store", &["clock", "credential", "failure"]),
     ("credentials_file", &["clock", "config", "credential", "files", "store"]),
@@ -64,6 +79,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "endpoint",
         &[
             "access",
+            "audit",
             "clock",
             "config",
             "credential",
@@ -95,7 +111,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "x509",
         ],
     ),
-    ("telemetry", &[]),
+    ("hardening", &["config", "files", "kubernetes"]),
+    ("queue", &[]),
+    ("telemetry", &["queue"]),
 ];
 
 /// These see everything: the composition root and what stands on it.
@@ -140,29 +158,27 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("serde_saphyr", &["config"]),
     ("prometheus_client", &["metrics", "listener", "injector"]),
-    ("rustix", &["clock", "files", "sources", "credentials_file", "cli"]),
+    ("rustix", &["audit", "clock", "files", "sources", "credentials_file", "hardening", "cli"]),
+    ("landlock", &["hardening"]),
+    ("libc", &["hardening"]),
+    ("seccompiler", &["hardening"]),
 ];
-
-fn sources_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources_below(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What the admin listeners may name of the two modules that have secrets: nothing of it gives one.
+const WITHOUT_SECRETS: &[(&str, &[&str])] = &[
+    ("store", &["Onlooker", "Sight", "Told", "Health", "Plan"]),
+    ("credential", &["Principal", "Validity"]),
+];
+
 /// The sources, and of which package each is.
 fn files() -> Vec<(PathBuf, &'static str)> {
     let of = |package| {
         let mut found = Vec::new();
-        sources_below(&root().join(package), &mut found);
+        files_below(&root().join(package), &["rs"], &mut found);
         found.into_iter().map(move |file| (file, package))
     };
     ["relay", "listener"].into_iter().flat_map(of).collect()
@@ -276,6 +292,25 @@ fn crates_stay_where_they_belong() {
             );
         }
     }
+}
+
+#[test]
+fn the_admin_listeners_hold_nothing_that_has_a_secret() {
+    let admin = &modules()["admin"];
+    for (module, allowed) in WITHOUT_SECRETS {
+        for name in named_after(admin, &format!("crate::{module}")) {
+            assert!(
+                allowed.contains(&name.as_str()),
+                "relay/admin names {module}::{name}, and a secret may be had from that"
+            );
+        }
+        assert!(
+            !admin.contains(&format!("use crate::{module};")),
+            "relay/admin imports {module} whole"
+        );
+    }
+    // Nor do they read a secret's text, whoever hands it to them.
+    assert!(!admin.contains(".expose()"), "relay/admin reads a secret");
 }
 
 #[test]

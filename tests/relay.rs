@@ -9,6 +9,8 @@ mod common;
 
 #[path = "relay/admin.rs"]
 mod admin;
+#[path = "relay/audit.rs"]
+mod audit;
 #[path = "relay/commands.rs"]
 mod commands;
 #[path = "relay/dev.rs"]
@@ -30,6 +32,8 @@ mod leaks;
 mod misplaced;
 #[path = "relay/panics.rs"]
 mod panics;
+#[path = "relay/reload.rs"]
+mod reload;
 #[path = "relay/search.rs"]
 mod search;
 #[path = "relay/serving.rs"]

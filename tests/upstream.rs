@@ -22,7 +22,7 @@ use credential_relay::credential::Secret;
 use credential_relay::dev::sts::{
     Action, Closed, Fault, FaultKind, IssuedLifetime, Outcome, Regions, Settings, Sts, User,
 };
-use credential_relay::listener::Answer;
+use credential_relay::listener::{Answer, Peer};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -58,7 +58,7 @@ async fn serve(sts: &Sts) -> World {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let sts = sts.clone();
-            let service = service_fn(move |request| sts.answer(request));
+            let service = service_fn(move |request| sts.answer(request, Peer::Local));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection);
         }

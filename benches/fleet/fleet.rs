@@ -37,7 +37,7 @@ pub(crate) struct Seen {
 
 const RELAYS: usize = 100_000;
 /// A chained role's longest session (upstreams section 4).
-const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What a fleet is.
 #[derive(Clone, Copy)]

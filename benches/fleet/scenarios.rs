@@ -1,8 +1,9 @@
 //! What fleets go through, and what is aimed at.
 
 use credential_relay::failure::Cause;
+use credential_relay::schedule;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, LIFETIME};
 use crate::upstream::{Outage, Upstream, WINDOW};
 
 const MINUTE: f64 = 60.0;
@@ -20,8 +21,11 @@ const BY_STS: &[usize] = &[STS, STS];
 /// What Vault gives, and two hops.
 const BY_VAULT: &[usize] = &[VAULT, STS, STS];
 
-/// Started over so many seconds all have moments of their own to renew.
-const SPREAD: f64 = 1700.0;
+/// Started over the time that lies between two renewals, each has a moment of its own.
+fn spread() -> f64 {
+    schedule::renewed_every(LIFETIME).as_secs_f64()
+}
+
 /// When outages begin: everybody has gone through renewals.
 const SETTLED: f64 = 6.0 * HOUR;
 
@@ -53,7 +57,7 @@ pub(crate) struct Outcome {
 fn steady(name: &'static str, stages: &'static [usize]) -> Scenario {
     Scenario {
         name,
-        fleet: Fleet { stages, started_within: SPREAD },
+        fleet: Fleet { stages, started_within: spread() },
         outage: None,
         looked_at: (2.0 * HOUR, 12.0 * HOUR),
         aim: Aim::Peak(1.3),
@@ -88,7 +92,7 @@ fn denied(name: &'static str, minutes: f64, aim: Aim) -> Scenario {
 pub(crate) fn all() -> Vec<Scenario> {
     let (left, healed) = (Aim::Left(60.0), Aim::Healed(900.0));
     vec![
-        steady("steady, started over half an hour", BY_STS),
+        steady("steady", BY_STS),
         mass_start("mass start within 10 s", (0.0, 2.0 * HOUR), Aim::Healed(600.0)),
         mass_start("a day after the mass start", (DAY, DAY + 6.0 * HOUR), Aim::Peak(1.3)),
         gone("STS gone for 10 minutes", BY_STS, 10.0, left),

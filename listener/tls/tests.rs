@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::{Answer, Answered};
+use crate::{Answer, Answered, Peer};
 
 const NAME: &str = "injector.relay.svc";
 
@@ -136,7 +136,7 @@ async fn plain_http_is_refused() {
 struct Silent;
 
 impl Answer for Silent {
-    fn answer(&self, _: hyper::Request<hyper::body::Incoming>) -> Answered {
+    fn answer(&self, _: hyper::Request<hyper::body::Incoming>, _: Peer) -> Answered {
         Answered::now(hyper::Response::default())
     }
 }

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Profiles;
+use super::{Configuration, Seen};
 use crate::clock::Moment;
-use crate::credential::{Credential, Principal, Validity};
 use crate::failure::Failure;
-use crate::store::{Health, Plan, Served, View};
+use crate::store::{Health, Plan, Sight, Told};
 
 /// All profiles and addresses at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +20,9 @@ pub struct Status {
     pub endpoint: Vec<SocketAddr>,
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
+    /// Why the configuration as it stands now is not the one that is used, if it is not.
+    #[serde(default)]
+    pub configuration_trouble: Option<String>,
     /// Each profile.
     pub profiles: Vec<ProfileStatus>,
 }
@@ -87,17 +89,11 @@ pub struct CredentialStatus {
 }
 
 impl CredentialStatus {
-    fn of(credential: &Credential) -> Self {
+    fn of(told: &Told) -> Self {
         Self {
-            access_key_id: credential.access_key_id.to_string(),
-            role_arn: match &credential.principal {
-                Principal::Role(arn) => Some(arn.to_string()),
-                Principal::Account(_) | Principal::Unknown => None,
-            },
-            expires: match &credential.validity {
-                Validity::Until(life) => Some(life.expiry().wall.to_string()),
-                Validity::Unlimited => None,
-            },
+            access_key_id: told.access_key_id.to_string(),
+            role_arn: told.principal.role().map(ToString::to_string),
+            expires: told.validity.expiry().map(|expiry| expiry.wall.to_string()),
         }
     }
 }
@@ -133,49 +129,48 @@ pub struct Rotated {
 
 impl Rotated {
     /// What may be told of the new credential.
-    pub fn of(served: &Served) -> Self {
-        Self { credential: CredentialStatus::of(served.credential()) }
+    pub fn of(told: &Told) -> Self {
+        Self { credential: CredentialStatus::of(told) }
     }
 }
 
 impl Status {
     /// The status at `now`.
-    pub fn of(
-        profiles: &Profiles,
-        endpoint: &[SocketAddr],
-        admin: SocketAddr,
-        now: Moment,
-    ) -> Self {
+    pub fn of(seen: &Seen, admin: SocketAddr, now: Moment) -> Self {
+        let profiles = seen.profiles.borrow();
         let profiles = profiles.iter().map(|(name, profile)| {
-            let snapshot = profile.reader.borrow();
-            let plan = profile.reader.plan();
+            let plan = profile.state.plan();
             let nothing = |state| match plan {
                 Plan::Proving { .. } => State::Proving,
                 Plan::Fetching(_) | Plan::Renew(_) | Plan::Retry(_) => state,
             };
-            let (state, served, failure) = match snapshot.view(now) {
-                View::Pending => (nothing(State::Pending), None, None),
-                View::Expired => (nothing(State::Expired), None, None),
-                View::Ready(served, Health::Renewing) => (State::Ready, Some(served), None),
-                View::Ready(served, Health::Failing(failure)) => {
-                    (State::Failing, Some(served), Some(failure))
+            let (state, told, failure) = match profile.state.look(now) {
+                Sight::Pending => (nothing(State::Pending), None, None),
+                Sight::Expired => (nothing(State::Expired), None, None),
+                Sight::Ready(told, Health::Renewing) => (State::Ready, Some(told), None),
+                Sight::Ready(told, Health::Failing(failure)) => {
+                    (State::Failing, Some(told), Some(failure))
                 }
-                View::Unavailable(failure) => (nothing(State::Unavailable), None, Some(failure)),
+                Sight::Unavailable(failure) => (nothing(State::Unavailable), None, Some(failure)),
             };
             ProfileStatus {
                 name: name.to_string(),
                 origin: profile.origin.clone(),
                 state,
-                credential: served.map(|served| CredentialStatus::of(served.credential())),
+                credential: told.as_ref().map(CredentialStatus::of),
                 next: plan.to_string(),
-                trouble: failure.map(|failure| Trouble::of(failure)),
+                trouble: failure.as_deref().map(Trouble::of),
             }
         });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: now.wall.to_string(),
-            endpoint: endpoint.to_vec(),
+            endpoint: seen.endpoint.clone(),
             admin,
+            configuration_trouble: match &*seen.configuration.borrow() {
+                Configuration::InUse => None,
+                Configuration::Refused { since, why } => Some(format!("read at {since}: {why}")),
+            },
             profiles: profiles.collect(),
         }
     }
@@ -186,25 +181,42 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::Profile;
     use super::*;
     use crate::clock::Timestamp;
     use crate::credential::fixtures;
     use crate::failure::{Cause, Stage};
-    use crate::store;
+    use crate::store::{self, Served};
 
     const NOW: Moment =
         Moment { wall: Timestamp::from_secs(1_000_000), boot: Duration::from_secs(50) };
 
+    /// One profile, and who tells of it.
+    fn one_profile() -> (store::Publisher, impl Fn(Moment) -> ProfileStatus) {
+        let (publisher, reader) = store::channel(NOW.wall);
+        let seen = Seen::of_one(reader, "vault");
+        let status = move |at| Status::of(&seen, ([127, 0, 0, 1], 1).into(), at).profiles.remove(0);
+        (publisher, status)
+    }
+
+    #[test]
+    fn what_is_served_while_its_renewal_fails_is_told_with_the_failure() {
+        let (publisher, status) = one_profile();
+        let session = fixtures::session(1, NOW, Duration::from_secs(100));
+        publisher.publish(Arc::new(Served::new(session, NOW).unwrap()));
+        let failure = Failure::new(Cause::Transient, Stage::Relay, "Vault is sealed");
+        publisher.report(Arc::new(failure), NOW);
+        let failing = status(NOW);
+        assert_eq!(failing.state, State::Failing);
+        assert_eq!(failing.credential.unwrap().access_key_id, "ASIATESTTESTTES00001");
+        assert_eq!(failing.trouble.unwrap().reason, "Vault is sealed");
+        let over = status(NOW + Duration::from_secs(90));
+        assert_eq!((over.state, over.credential), (State::Unavailable, None));
+        assert_eq!(over.trouble.unwrap().reason, "Vault is sealed");
+    }
+
     #[test]
     fn keys_that_are_tried_out_are_a_state_of_their_own_where_nothing_is_served() {
-        let (publisher, reader) = store::channel(NOW.wall);
-        let profiles: Profiles =
-            [("a".parse().unwrap(), Profile::new(reader, "vault".to_owned()))].into();
-        let status = |at| {
-            let address = ([127, 0, 0, 1], 1).into();
-            Status::of(&profiles, &[], address, at).profiles.remove(0)
-        };
+        let (publisher, status) = one_profile();
         let session = |n| fixtures::session(n, NOW, Duration::from_secs(100));
         publisher.plan(Plan::Proving { since: NOW.wall, access_key_id: session(1).access_key_id });
         let words = "AWS does not know the new key yet";

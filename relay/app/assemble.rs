@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bases::{self, Bases, For};
+use crate::audit::Audit;
 use crate::chain::exchange::Exchange;
 use crate::chain::hop::Hop;
 use crate::chain::{Chain, Step};
@@ -36,6 +37,8 @@ pub struct Workshop {
     pub clock: Clock,
     /// All metrics.
     pub metrics: Metrics,
+    /// Where rotations are recorded.
+    pub audit: Audit,
     /// STS clients, shared by all profiles.
     pub clients: Clients,
     /// Sessions at Vault, shared by all profiles.
@@ -86,7 +89,13 @@ impl Workshop {
         let clients = Clients::new(transports.clone());
         let vaults = Vaults::new(transports.clone(), clock.clone());
         let bases = Bases { clock: clock.clone(), transports, own: own.into() };
-        Self { clock, metrics, clients, vaults, bases }
+        Self { clock, metrics, audit: Audit::Off, clients, vaults, bases }
+    }
+
+    /// The same, whose profiles record their rotations there.
+    #[must_use]
+    pub fn recording(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The source of a profile, with its chain.
@@ -213,7 +222,7 @@ pub async fn fetch_once(
         let fetched = timeout(limit, source.fetch(Freshness::Reuse)).await.map_err(late)?;
         match fetched {
             Err(failure) if calls_with_new_keys(&failure, settings) && Instant::now() < end => {
-                sleep(backoff.after(failure.cause, Draw::random())).await;
+                sleep(backoff.after(failure.cause, None, Draw::random())).await;
             }
             outcome => return outcome,
         }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::StartError;
 use super::assemble::{self, NEW_KEYS, Workshop};
 use super::profiles::{Profiles, Update};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::values::ProfileName;
 use crate::config::{self, LeasesAtEnd, PropagationCheck};
@@ -97,7 +98,13 @@ impl Private {
         let mut profiles = self.profiles;
         let mut listener = JoinSet::new();
         let directory = profiles.for_endpoint();
-        listener.spawn(self.endpoint.serve(directory, self.clock, &self.metrics, signal));
+        listener.spawn(self.endpoint.serve(
+            directory,
+            self.clock,
+            &self.metrics,
+            Audit::Off,
+            signal,
+        ));
         profiles.commit(self.first);
         Running {
             address: address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
@@ -122,9 +129,7 @@ impl Running {
     /// # Errors
     /// Why there is none: at once where somebody must act, else after as long as an attempt may take.
     pub async fn ready(&self) -> Result<(), String> {
-        let served = self.profiles.for_admin();
-        let reader = served.borrow().get(&self.name).map(|profile| profile.reader.clone());
-        let Some(mut reader) = reader else {
+        let Some(mut reader) = self.profiles.reader(&self.name) else {
             return Err("the profile is served no longer".to_owned());
         };
         let settled = reader.until(|snapshot| match snapshot {

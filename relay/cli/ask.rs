@@ -10,7 +10,9 @@ use hyper::{Method, StatusCode};
 use super::client::{self, AskError};
 use super::{ConfigArgs, Failed, print};
 use crate::admin::status::{Rotated, Status as Document, Trouble};
+use crate::config::Admin;
 use crate::config::environment::Environment;
+use crate::config::mistakes::Mistakes;
 use crate::config::values::ProfileName;
 
 /// A rotation goes through every hop of the chain, each with the SDK's own retries.
@@ -26,11 +28,11 @@ pub(super) struct Rotate {
 
 impl Rotate {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
-        let config = self.config.load(environment)?;
+        let (admin, mistakes) = self.config.admin(environment)?;
         let path = format!("/rotate/{}", self.profile);
-        let answer = client::over_socket(&config.admin.socket, Method::POST, &path, ROTATION)
+        let answer = client::over_socket(&admin.socket, Method::POST, &path, ROTATION)
             .await
-            .map_err(|error| not_asked(&config.admin.socket, &error))?;
+            .map_err(|error| not_asked(&admin, mistakes, &error))?;
         if answer.status == StatusCode::OK {
             let rotated: Rotated = read(&answer.body)?;
             let credential = rotated.credential;
@@ -59,10 +61,9 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
-        let config = self.config.load(environment)?;
-        let status = client::status(&config.admin)
-            .await
-            .map_err(|error| not_asked(&config.admin.socket, &error))?;
+        let (admin, mistakes) = self.config.admin(environment)?;
+        let status =
+            client::status(&admin).await.map_err(|error| not_asked(&admin, mistakes, &error))?;
         if self.json {
             let text = serde_json::to_string_pretty(&status).map_err(Failed::command)?;
             print(&format!("{text}\n"))?;
@@ -88,22 +89,29 @@ enum Probe {
     Live,
     /// Every profile holds a valid credential.
     Ready,
-    /// The same, for start-up.
+    /// The same until it is so, and yes from then on: for what restarts or replaces the relay.
     Startup,
 }
 
 impl Healthcheck {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
-        let config = self.config.load(environment)?;
-        let address = admin_address(&config.admin).await?;
+        let (admin, mistakes) = self.config.admin(environment)?;
+        let address = match admin_address(&admin).await {
+            Ok(address) => address,
+            Err(error) => return Err(not_asked(&admin, mistakes, &error)),
+        };
         let path = match self.probe {
             Probe::Live => "/livez",
             Probe::Ready => "/readyz",
             Probe::Startup => "/startupz",
         };
-        let answer = client::over_tcp(address, path, None)
-            .await
-            .map_err(|error| Failed::Command(format!("{address}: {error}")))?;
+        let answer = client::over_tcp(address, path, None).await.map_err(|error| {
+            if mistakes.is_empty() {
+                Failed::Command(format!("{address}: {error}"))
+            } else {
+                Failed::Configuration(mistakes)
+            }
+        })?;
         if answer.status == StatusCode::OK {
             print(&format!("{}\n", answer.text()))?;
             Ok(())
@@ -114,20 +122,21 @@ impl Healthcheck {
 }
 
 /// Where the probes are: as configured, but where the kernel chose the port the relay is asked.
-async fn admin_address(admin: &crate::config::Admin) -> Result<SocketAddr, Failed> {
+async fn admin_address(admin: &Admin) -> Result<SocketAddr, AskError> {
     if admin.listen.port() != 0 {
         return Ok(admin.listen);
     }
-    client::status(admin)
-        .await
-        .map(|status| status.admin)
-        .map_err(|error| not_asked(&admin.socket, &error))
+    client::status(admin).await.map(|status| status.admin)
 }
 
-fn not_asked(socket: &std::path::Path, error: &AskError) -> Failed {
+/// Where nobody answers, what is wrong with the configuration comes first.
+fn not_asked(admin: &Admin, mistakes: Mistakes, error: &AskError) -> Failed {
+    if !mistakes.is_empty() {
+        return Failed::Configuration(mistakes);
+    }
     Failed::Command(format!(
         "{} (admin.socket): {error}; does the relay run, under this user and with this configuration?",
-        socket.display()
+        admin.socket.display()
     ))
 }
 
@@ -178,6 +187,9 @@ fn table(status: &Document) -> String {
             let _ = writeln!(text, "{}: last error: {}", profile.name, in_words(trouble));
         }
     }
+    if let Some(trouble) = &status.configuration_trouble {
+        let _ = writeln!(text, "the configuration has changed and cannot be used: {trouble}");
+    }
     text
 }
 
@@ -201,6 +213,7 @@ mod tests {
             now: "2026-11-25T00:00:00Z".to_owned(),
             endpoint: Vec::new(),
             admin: ([127, 0, 0, 1], 1).into(),
+            configuration_trouble: Some("read at noon: no".to_owned()),
             profiles: vec![
                 profile(
                     "payments",
@@ -231,6 +244,7 @@ PROFILE   STATE        ACCESS KEY ID         EXPIRES  NEXT                      
 payments  ready        ASIATESTTESTTES00001  never    retry at 2026-11-25T00:00:00Z  file
 b         unavailable  -                     -        retry at 2026-11-25T00:00:00Z  file
 b: last error: hop 1 (arn): no (denied)
+the configuration has changed and cannot be used: read at noon: no
 "
         );
     }

@@ -11,6 +11,8 @@ use crate::app::injector;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::environment::Environment;
+use crate::hardening::{self, Needs};
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub(super) struct Inject {
@@ -46,8 +48,11 @@ impl Inject {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+        let needs = Needs::of_injector(&settings, &file);
         let app = injector::build(settings, environment, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
+        hardening::harden(&needs).map_err(|error| Failed::Start(error.to_string()))?;
+        telemetry::write();
         let (first, second) = ends.told();
         app.run(first, second, Duration::from_secs(self.drain)).await;
         Ok(())

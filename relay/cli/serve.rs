@@ -5,10 +5,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{ConfigArgs, Failed};
+use crate::app::reload::Reloads;
 use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
+use crate::hardening::{self, Needs};
 use crate::shutdown::Wish;
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -24,15 +27,21 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, environment: &Environment) -> Result<(), Failed> {
         let ends = Ends::listen()?;
+        let file = self.config.file(environment);
+        let reloads = Reloads::of(file.clone())
+            .map_err(|error| Failed::Start(format!("signals: {error}")))?;
         let config = self.config.load(environment)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         let app = app::build(&config, Clock::system())
             .map_err(|error| Failed::Start(error.to_string()))?;
+        let sandbox = hardening::harden(&Needs::of_relay(&config, file.as_deref()))
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        telemetry::write();
         // What is needed of it the relay has by now.
         drop(config);
-        ends.run(app, Duration::from_secs(self.drain)).await
+        ends.run(app.reloading(reloads.within(sandbox)), Duration::from_secs(self.drain)).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! Everything is optional here, and so is each item of a list: what could not be read has been
 //! cut out, and what is missing is found when the whole is checked.
 
+mod process;
 mod source;
 mod vault;
 
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 
 use super::mistakes::Mistakes;
 use super::values;
+pub use process::SandboxDocument;
 pub use source::{
     AutoDocument, ContainerDocument, EnvironmentDocument, FileDocument, ImdsDocument,
     ProcessDocument, RolesAnywhereDocument, SharedProfileDocument, SourceDocument,
@@ -44,6 +46,14 @@ pub struct Document {
     /// Where probes, Prometheus and the operator ask.
     #[deserr(default)]
     pub admin: Option<AdminDocument>,
+    /// A record of which keys were fetched, and to whom they were handed out.
+    #[deserr(default)]
+    pub audit: Option<AuditDocument>,
+    /// Whether the relay confines itself to the folders of its settings and to the system calls that it
+    /// makes: as far as the kernel can, whole or not at all.
+    #[deserr(default)]
+    #[schemars(extend("default" = "best-effort"))]
+    pub sandbox: Option<SandboxDocument>,
     /// Which STS every hop asks, unless it says otherwise.
     #[deserr(default)]
     pub sts: Option<StsDocument>,
@@ -117,6 +127,17 @@ pub struct AdminDocument {
         extend("default" = super::resolve::ADMIN_SOCKET)
     )]
     pub socket: Option<String>,
+}
+
+/// A record of which keys were fetched, and to whom they were handed out.
+#[derive(Debug, Default, Deserr, JsonSchema)]
+#[deserr(error = Mistakes, deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
+pub struct AuditDocument {
+    /// `stdout`, or the path of a file that lines of JSON are appended to.
+    #[deserr(default)]
+    #[schemars(required, regex(pattern = values::AUDIT))]
+    pub to: Option<String>,
 }
 
 /// Which STS every hop asks, unless it says otherwise.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use deserr::Deserr;
 
-use super::Config;
 use super::document::Document;
 use super::environment::{self, Environment, Origins};
 use super::mistakes::{Mistakes, Place};
 use super::resolve::{self, Listening};
+use super::{Admin, Config};
+use crate::files;
 
 /// The largest file that is read; a thousand profiles need a third of it.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -55,6 +56,36 @@ fn load_where(
 fn to_variable(place: &mut Place) {
     if *place == Place::File {
         *place = Place::variable(environment::TEXT);
+    }
+}
+
+/// Where a relay that runs is asked, for the commands that ask it: its configuration may have changed since
+/// it was read, for the worse. With it comes what is wrong, if anything is.
+///
+/// # Errors
+/// Everything that is wrong, where not even that much can be told.
+pub fn admin(
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<(Admin, Mistakes), Mistakes> {
+    match load(file, environment) {
+        Ok(config) => Ok((config.admin, Mistakes::default())),
+        Err(mistakes) => {
+            let document = rest(file, environment).unwrap_or_default();
+            match resolve::admin(&document, environment) {
+                Some(admin) => Ok((admin, mistakes)),
+                None => Err(mistakes),
+            }
+        }
+    }
+}
+
+/// What can be read of a configuration that has mistakes.
+fn rest(file: Option<&Path>, environment: &Environment) -> Result<Document, Mistakes> {
+    let text = file.map(text_of).transpose()?;
+    match text.as_deref().or(environment.get(environment::TEXT)) {
+        Some(text) => document(&mut yaml(text)?, &mut Mistakes::default()),
+        None => environment::document(environment).map(|(document, _)| document),
     }
 }
 
@@ -119,12 +150,15 @@ fn of_environment(environment: &Environment, listening: Listening) -> Result<Con
 fn read(path: &Path) -> Result<String, String> {
     let why = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        // One that was explained has words of its own.
+        ErrorKind::PermissionDenied if error.get_ref().is_none() => {
+            "this user may not read it".to_owned()
+        }
         ErrorKind::IsADirectory => "it is a directory; give the file in it".to_owned(),
         _ => format!("it cannot be read: {error}"),
     };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(why)?;
+    let file = File::open(path).map_err(|error| why(files::explain(error, path)))?;
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(why)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err("it is larger than 1 MiB".to_owned());
@@ -336,7 +370,7 @@ profiles:
             config.warnings,
             [
                 "CREDENTIAL_RELAY_DURATION: 30m is short: it is renewed every 4m30s, which takes 13.3 \
-                 calls to STS an hour for each pod; 1h takes 2.2",
+                 calls to STS an hour for each pod; 1h takes 2.3",
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI: it leads to the relay itself; set it for the \
                  application's container alone",
             ]

@@ -1,6 +1,7 @@
 //! From what the file says to what it means: every value is read, every rule across settings is
 //! checked, and what is wrong is gathered rather than returned at the first.
 
+mod audit;
 mod hop;
 mod imds;
 mod keys;
@@ -22,7 +23,7 @@ use super::document::Document;
 use super::environment::{Environment, Origins};
 use super::mistakes::{Mistake, Mistakes, Place};
 use super::values::{self, ProfileName};
-use super::{Admin, Config, Endpoint, ImdsEmulation, Profile};
+use super::{Admin, Config, Endpoint, ImdsEmulation, Profile, Sandbox, that_runs_programs};
 
 pub(super) const ENDPOINT_LISTEN: &str = "127.0.0.1:9531";
 pub(super) const ADMIN_LISTEN: &str = "0.0.0.0:9532";
@@ -62,9 +63,7 @@ pub(super) fn resolve(
     listening: Listening,
     mistakes: Mistakes,
 ) -> Result<Config, Mistakes> {
-    let warnings = Mistakes::default();
-    let (files, own) = (Vec::new(), Vec::new());
-    let mut resolver = Resolver { environment, mistakes, warnings, files, own };
+    let mut resolver = Resolver::new(environment, mistakes);
     let config = resolver.config(document, listening);
     let Resolver { mistakes, warnings, .. } = resolver;
     match config {
@@ -74,6 +73,11 @@ pub(super) fn resolve(
         }),
         _ => Err(mistakes.named(origins).in_order()),
     }
+}
+
+/// The admin listeners of a document, whatever else is wrong with it.
+pub(super) fn admin(document: &Document, environment: &Environment) -> Option<Admin> {
+    Resolver::new(environment, Mistakes::default()).admin(document)
 }
 
 struct Resolver<'a> {
@@ -86,6 +90,13 @@ struct Resolver<'a> {
     own: Vec<SocketAddr>,
 }
 
+impl<'a> Resolver<'a> {
+    fn new(environment: &'a Environment, mistakes: Mistakes) -> Self {
+        let warnings = Mistakes::default();
+        Self { environment, mistakes, warnings, files: Vec::new(), own: Vec::new() }
+    }
+}
+
 impl Resolver<'_> {
     fn config(&mut self, document: &Document, listening: Listening) -> Option<Config> {
         let endpoint = self.endpoint(document);
@@ -93,6 +104,7 @@ impl Resolver<'_> {
         if let (Some(endpoint), Some(admin)) = (&endpoint, &admin) {
             self.check_listeners(endpoint, admin);
         }
+        let audit = self.audit(document);
         let imds_emulation = self.imds_emulation(document, endpoint.as_ref(), admin.as_ref());
         if listening == Listening::AsConfigured {
             let endpoint = endpoint.as_ref().map(|endpoint| endpoint.listen);
@@ -106,13 +118,19 @@ impl Resolver<'_> {
         if let Some(admin) = &admin {
             self.check_paths(admin, &profiles);
         }
+        if let (Some(admin), Some(audit)) = (&admin, &audit) {
+            self.check_audit(audit, admin, &profiles);
+        }
         self.warn_of_loop();
+        let sandbox = self.sandbox(document, &profiles);
         Some(Config {
             endpoint: endpoint?,
             imds_emulation: imds_emulation?,
             admin: admin?,
+            audit: audit?,
             profiles,
             leases_at_end,
+            sandbox,
             sts: defaults.everywhere(),
             files: std::mem::take(&mut self.files),
             warnings: Vec::new(),
@@ -283,6 +301,23 @@ impl Resolver<'_> {
             values::absolute_path(text)
         });
         Some(Admin { listen: listen?, socket: socket? })
+    }
+
+    fn sandbox(
+        &mut self,
+        document: &Document,
+        profiles: &BTreeMap<ProfileName, Profile>,
+    ) -> Sandbox {
+        let sandbox = document.sandbox.map(Sandbox::from).unwrap_or_default();
+        let programs = that_runs_programs(profiles);
+        if let (Sandbox::Required, Some(name)) = (sandbox, programs) {
+            let what = format!(
+                "required, but profiles.{name} runs programs, which would be confined with the relay; write \
+                 best-effort, or choose another source"
+            );
+            self.mistakes.add(ROOT.push_key("sandbox"), what);
+        }
+        sandbox
     }
 
     fn check_listeners(&mut self, endpoint: &Endpoint, admin: &Admin) {

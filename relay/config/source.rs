@@ -39,6 +39,23 @@ pub enum Source {
     Auto(Vec<Source>),
 }
 
+impl Source {
+    /// Whether programs may be run for it: its own, or those that shared files name.
+    pub fn runs_programs(&self) -> bool {
+        match self {
+            Self::Process(_) | Self::Profile(_) => true,
+            Self::Auto(sources) => sources.iter().any(Self::runs_programs),
+            Self::Environment
+            | Self::File { .. }
+            | Self::Vault(_)
+            | Self::WebIdentity(_)
+            | Self::Container(_)
+            | Self::Imds(_)
+            | Self::RolesAnywhere(_) => false,
+        }
+    }
+}
+
 /// AssumeRoleWithWebIdentity. Every template is filled in and every bound is checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebIdentity {

@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use super::environment::Environment;
-use super::mistakes::{told, unknown};
+use super::mistakes::unknown;
 use super::values::SessionName;
 
 /// What a placeholder stands for, in the order in which a session name that is too long is cut.
@@ -153,6 +153,16 @@ impl Template {
     }
 }
 
+/// An unknown placeholder as it may be told: it stands in a value, so it must look like those that
+/// are known.
+fn told(name: &str) -> String {
+    if name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b"_-".contains(&b)) {
+        format!("{{{name}}}")
+    } else {
+        format!("a placeholder of {} characters", name.chars().count())
+    }
+}
+
 impl FromStr for Template {
     type Err = String;
 
@@ -169,11 +179,7 @@ impl FromStr for Template {
             let known = Placeholder::NAMES.iter().position(|known| *known == name);
             let placeholder = known.and_then(|known| Placeholder::ALL.get(known));
             let Some(placeholder) = placeholder else {
-                return Err(format!(
-                    "{{{}}} is {}",
-                    told(name),
-                    unknown(name, &Placeholder::NAMES)
-                ));
+                return Err(format!("{} is {}", told(name), unknown(name, &Placeholder::NAMES)));
             };
             parts.push(Part::Value(*placeholder));
             rest = after;
@@ -225,7 +231,8 @@ mod tests {
             ("{", "braces only stand"),
             ("}", "braces only stand"),
             ("{pod}}", "braces only stand"),
-            ("{{pod}}", "{[a key of 4 characters]} is not known here"),
+            ("{{pod}}", "a placeholder of 4 characters is not known here"),
+            ("{Pod}", "a placeholder of 3 characters is not known here; did you mean pod?"),
         ] {
             let error = text.parse::<Template>().unwrap_err();
             assert!(error.starts_with(why), "{text}: {error}");

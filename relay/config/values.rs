@@ -17,6 +17,7 @@ pub(super) const PROFILE_NAME: &str = "^[a-z0-9_-]{1,63}$";
 pub(super) const REGION: &str = "^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$";
 pub(super) const LISTEN: &str = r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$";
 pub(super) const ABSOLUTE_PATH: &str = "^/";
+pub(super) const AUDIT: &str = "^(stdout$|/)";
 pub(super) const TOKEN_DIGEST: &str = "^sha256:[0-9a-f]{64}$";
 pub(super) const URL: &str = r"^https?://[^@?#\s]+$";
 pub(super) const ROLE_ARN: &str =

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 
-use super::{Credential, Principal, Secret, Validity};
+use super::secret::wiped;
+use super::{Credential, Principal, Secret};
 
 /// AWS's container-credentials document; endpoint-contract section 3 says why each field is as it
 /// is. A field that is not known is left out: no client bears an empty string or a null.
@@ -94,16 +96,18 @@ pub fn process(
 }
 
 fn expiration(credential: &Credential) -> Option<String> {
-    match &credential.validity {
-        Validity::Until(life) => Some(life.expiry().wall.to_string()),
-        Validity::Unlimited => None,
-    }
+    credential.validity.expiry().map(|expiry| expiry.wall.to_string())
 }
 
+/// More than any document has: what a growing vector leaves behind would not be wiped.
+const ROOM: usize = 8 << 10;
+
 fn render(document: &impl Serialize) -> Bytes {
+    let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
     // A flat struct of strings has no map key and no number that JSON cannot hold: serde_json
     // can fail on those alone when it writes to memory.
-    serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
+    let written = serde_json::to_writer(&mut *text, document);
+    written.map(|()| wiped(text.to_vec())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Moment, Timestamp};
+    use crate::credential::Validity;
     use crate::credential::{Session, fixtures};
 
     fn issued() -> Moment {

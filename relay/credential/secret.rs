@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -67,12 +68,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The longest reason that is kept of an upstream's message, in characters.
+/// Bytes that are wiped as soon as the last of those who share them has dropped them.
+pub fn wiped(bytes: Vec<u8>) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(bytes))
+}
+
+/// The longest reason that is kept of an upstream's message, in bytes.
 const LONGEST_REASON: usize = 600;
 
 /// A run of base64 characters that is longer than this is taken for a secret. Session tokens are
 /// several hundred long; the longest role name is 64, and few roles have a path that long.
 const LONGEST_WORD: usize = 100;
+
+/// How Vault's tokens begin, before a dot: service, batch and recovery tokens.
+const VAULTS: [&str; 3] = ["hvs", "hvb", "hvr"];
 
 /// Makes a text that an upstream wrote fit for a log: without the `known` secrets, without
 /// anything that looks like a token, on one line, and bounded.
@@ -86,22 +95,22 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
     }
     let mut clean = String::with_capacity(text.len().min(LONGEST_REASON));
     let mut word = Zeroizing::new(String::new());
-    // A JWT's parts have dots between them, and the last of them looks like any word.
-    let mut within_jwt = false;
+    // Tokens have dots in them, and what comes after one looks like any word.
+    let mut within_token = false;
     for c in text.chars().chain([' ']) {
         if c.is_ascii_alphanumeric() || "+/=_-".contains(c) {
             word.push(c);
             continue;
         }
-        let secret = within_jwt || looks_secret(&word);
+        let secret = within_token || looks_secret(&word);
         clean.push_str(if secret && !word.is_empty() { "[redacted]" } else { word.as_str() });
-        within_jwt = secret && c == '.';
+        within_token = c == '.' && (secret || VAULTS.iter().any(|kind| word.ends_with(kind)));
         word.clear();
         clean.push(if c.is_control() { ' ' } else { c });
     }
     clean.truncate(clean.trim_end().len());
-    if let Some((end, _)) = clean.char_indices().nth(LONGEST_REASON) {
-        clean.truncate(end);
+    if clean.len() > LONGEST_REASON {
+        clean.truncate(clean.floor_char_boundary(LONGEST_REASON));
         clean.push('…');
     }
     clean
@@ -156,7 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn vaults_tokens_are_cut_out_though_nobody_knows_them() {
+        for kind in VAULTS {
+            let page = format!("{{\"client_token\": \"{kind}.CAESIJ-token_1\"}}");
+            let said = format!("{{\"client_token\": \"{kind}.[redacted]\"}}");
+            assert_eq!(scrub(&page, []), said);
+        }
+        assert_eq!(scrub("token=hvs.CAESIJ", []), "token=hvs.[redacted]");
+        assert_eq!(scrub("no hvs. at vault.hvs", []), "no hvs. at vault.hvs");
+    }
+
+    #[test]
     fn a_long_text_is_bounded() {
         assert_eq!(scrub(&"a b ".repeat(1000), []).chars().count(), LONGEST_REASON + 1);
+        let wide = scrub(&"a \u{fffd} ".repeat(1000), []);
+        assert!(wide.ends_with('…') && wide.len() <= LONGEST_REASON + '…'.len_utf8(), "{wide}");
     }
 }

@@ -22,20 +22,39 @@ struct Bench {
     clock: ManualClock,
     publisher: Publisher,
     place: Arc<Mutex<Place>>,
-    end: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    end: oneshot::Sender<End>,
+    running: JoinHandle<Kept>,
 }
 
 impl Bench {
     fn start(folder: tempfile::TempDir) -> Self {
-        let clock = ManualClock::starting_at(START);
+        Self::keep(folder, ManualClock::starting_at(START), "payments", None)
+    }
+
+    /// The first keys are in the file, for an hour.
+    async fn with_the_first() -> Self {
+        let bench = Self::start(tempfile::tempdir().unwrap());
+        bench.publish(1, 3600);
+        bench.holds(Some(1)).await;
+        bench
+    }
+
+    fn keep(
+        folder: tempfile::TempDir,
+        clock: ManualClock,
+        profile: &str,
+        before: Option<Kept>,
+    ) -> Self {
         let (publisher, reader) = store::channel(START);
         let settings = settings(&folder.path().join("credentials"));
-        let name = "payments".parse().unwrap();
-        let file = CredentialsFile::new(name, &settings, reader, clock.clock());
+        let name = profile.parse().unwrap();
+        let mut file = CredentialsFile::new(name, &settings, reader, clock.clock());
+        if let Some(before) = before {
+            file = file.after(before);
+        }
         let place = Arc::clone(&file.file.place);
         let (end, ended) = oneshot::channel();
-        let running = tokio::spawn(file.run(ended.map(|_| ())));
+        let running = tokio::spawn(file.run(ended.map(|end| end.unwrap_or(End::Removed))));
         Self { folder, clock, publisher, place, end, running }
     }
 
@@ -47,6 +66,20 @@ impl Bench {
         let now = self.clock.clock().now();
         let credential = fixtures::session(n, now, Duration::from_secs(seconds));
         self.publisher.publish(Arc::new(Served::new(credential, now).unwrap()));
+    }
+
+    /// Another takes the file over, which follows what nothing was published to yet.
+    async fn handed_over_to(self, profile: &str) -> Self {
+        self.end.send(End::Left).unwrap();
+        let kept = self.running.await.unwrap();
+        Self::keep(self.folder, self.clock, profile, Some(kept))
+    }
+
+    /// Lets no file come in the place of the one that is there: somebody's own stands in the way.
+    fn obstruct(&self) -> PathBuf {
+        let draft = self.folder.path().join(".credentials.draft");
+        fs::write(&draft, "mine").unwrap();
+        draft
     }
 
     /// Ends it, and gives the names that are left in its folder.
@@ -112,9 +145,7 @@ fn failure() -> Arc<Failure> {
 
 #[tokio::test]
 async fn it_follows_what_is_held_and_goes_with_the_relay() {
-    let bench = Bench::start(tempfile::tempdir().unwrap());
-    bench.publish(1, 3600);
-    bench.holds(Some(1)).await;
+    let bench = Bench::with_the_first().await;
     let text = fs::read_to_string(bench.path()).unwrap();
     assert_eq!(
         text.lines().skip(1).collect::<Vec<_>>(),
@@ -140,9 +171,7 @@ async fn it_follows_what_is_held_and_goes_with_the_relay() {
 /// The clock alone moves: nobody says that the renewal fails.
 #[tokio::test(start_paused = true)]
 async fn nothing_that_has_ended_stays_in_it() {
-    let bench = Bench::start(tempfile::tempdir().unwrap());
-    bench.publish(1, 3600);
-    bench.holds(Some(1)).await;
+    let bench = Bench::with_the_first().await;
     bench.clock.suspend(Duration::from_secs(3600 - 15));
     bench.holds(None).await;
     bench.publish(2, 3600);
@@ -151,12 +180,8 @@ async fn nothing_that_has_ended_stays_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_old_keys_end_though_new_ones_cannot_be_written() {
-    let bench = Bench::start(tempfile::tempdir().unwrap());
-    bench.publish(1, 3600);
-    bench.holds(Some(1)).await;
-    // Somebody's own stands in the way of a new one.
-    let draft = bench.folder.path().join(".credentials.draft");
-    fs::write(&draft, "mine").unwrap();
+    let bench = Bench::with_the_first().await;
+    let draft = bench.obstruct();
     bench.publish(2, 7200);
     tokio::time::sleep(TRY_AGAIN * 2).await;
     holds(&bench.path(), Some(1)).await;
@@ -164,6 +189,48 @@ async fn the_old_keys_end_though_new_ones_cannot_be_written() {
     bench.holds(None).await;
     fs::remove_file(&draft).unwrap();
     bench.holds(Some(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_keys_end_though_another_keeps_the_file_by_then() {
+    let bench = Bench::with_the_first().await;
+    let draft = bench.obstruct();
+    bench.publish(2, 7200);
+    // What is under way as another takes over is known to nobody.
+    tokio::time::sleep(TRY_AGAIN / 2).await;
+    let bench = bench.handed_over_to("payments").await;
+    bench.publish(2, 7200);
+    tokio::time::sleep(TRY_AGAIN * 2).await;
+    holds(&bench.path(), Some(1)).await;
+    bench.clock.suspend(Duration::from_secs(3600));
+    bench.holds(None).await;
+    fs::remove_file(&draft).unwrap();
+    bench.holds(Some(2)).await;
+    assert!(bench.ended().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_profile_s_keys_go_at_once() {
+    let bench = Bench::with_the_first().await;
+    bench.obstruct();
+    let bench = bench.handed_over_to("reports").await;
+    bench.publish(2, 3600);
+    bench.holds(None).await;
+}
+
+#[tokio::test]
+async fn what_is_still_being_written_comes_before_what_another_writes() {
+    let bench = Bench::with_the_first().await;
+    let hanging = hang(&bench.place).await;
+    bench.publish(2, 3600);
+    tokio::task::yield_now().await;
+    let bench = bench.handed_over_to("payments").await;
+    bench.publish(3, 3600);
+    tokio::task::yield_now().await;
+    assert!(bench.place.try_lock().is_err(), "it goes on with the same place");
+    drop(hanging);
+    bench.holds(Some(3)).await;
+    assert!(bench.ended().await.is_empty());
 }
 
 /// No other credential comes: it is the first one's file.
@@ -181,9 +248,7 @@ async fn a_folder_that_comes_late_is_found() {
 
 #[tokio::test]
 async fn a_mount_that_hangs_does_not_hold_the_end_up() {
-    let bench = Bench::start(tempfile::tempdir().unwrap());
-    bench.publish(1, 3600);
-    bench.holds(Some(1)).await;
+    let bench = Bench::with_the_first().await;
     let (path, place) = (bench.path(), Arc::clone(&bench.place));
     let hanging = hang(&place).await;
     drop(bench.end);
@@ -196,9 +261,7 @@ async fn a_mount_that_hangs_does_not_hold_the_end_up() {
 
 #[tokio::test]
 async fn a_write_under_way_at_the_end_leaves_nothing() {
-    let bench = Bench::start(tempfile::tempdir().unwrap());
-    bench.publish(1, 3600);
-    bench.holds(Some(1)).await;
+    let bench = Bench::with_the_first().await;
     let hanging = hang(&bench.place).await;
     bench.publish(2, 3600);
     tokio::task::yield_now().await;
@@ -265,10 +328,7 @@ async fn what_is_somebody_else_s_is_left_as_it_is() {
 
 #[tokio::test]
 async fn what_an_earlier_relay_left_is_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = Bench::start(folder);
-    first.publish(1, 3600);
-    first.holds(Some(1)).await;
+    let first = Bench::with_the_first().await;
     let left = fs::read(first.path()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("credentials"), left).unwrap();
@@ -276,4 +336,16 @@ async fn what_an_earlier_relay_left_is_removed() {
     next.holds(None).await;
     next.publish(2, 3600);
     next.holds(Some(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_removed_at_first_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials");
+    fs::create_dir(&path).unwrap();
+    let bench = Bench::start(folder);
+    tokio::time::sleep(LOOK_AGAIN * 2).await;
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, text_of_the_relays()).unwrap();
+    bench.holds(None).await;
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::values::ProfileName;
 use crate::credential::{Credential, Secret, Validity};
+use crate::files;
 
 /// What the relay knows its own files by.
 const HEADER: &str = "# Written by credential-relay, which overwrites and removes it: keep nothing of your own here.\n";
@@ -120,7 +121,10 @@ impl Place {
         self.sweep()?;
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.draft).map_err(
-                |error| io::Error::new(error.kind(), format!("{}: {error}", self.draft.display())),
+                |error| {
+                    let error = files::explain(error, &self.draft);
+                    io::Error::new(error.kind(), format!("{}: {error}", self.draft.display()))
+                },
             )?;
         let put = file
             .write_all(content.as_bytes())
@@ -154,12 +158,11 @@ impl Place {
             }
             Err(error) => return Err(error),
         };
-        let first = !std::mem::replace(&mut self.begun, true);
-        if first || self.written == Some(there) {
+        if !self.begun || self.written == Some(there) {
             is_free(&self.path)?;
             fs::remove_file(&self.path)?;
         }
-        self.written = None;
+        (self.written, self.begun) = (None, true);
         Ok(())
     }
 

@@ -174,7 +174,7 @@ impl Sts {
 }
 
 impl listener::Answer for Sts {
-    fn answer(&self, request: Request<Incoming>) -> listener::Answered {
+    fn answer(&self, request: Request<Incoming>, _: listener::Peer) -> listener::Answered {
         let sts = self.clone();
         listener::Answered::Later(Box::pin(async move { sts.respond(request).await }))
     }

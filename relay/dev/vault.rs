@@ -32,7 +32,7 @@ use ring::rand::SystemRandom;
 use super::sts::Sts;
 use crate::clock::Clock;
 use crate::credential::Secret;
-use crate::listener::{Answer, Answered, Closed};
+use crate::listener::{Answer, Answered, Closed, Peer};
 use request::Asked;
 use state::State;
 
@@ -173,7 +173,7 @@ impl Inner {
 }
 
 impl Answer for Vault {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, _: Peer) -> Answered {
         let vault = self.clone();
         Answered::Later(Box::pin(async move { vault.respond(request).await }))
     }

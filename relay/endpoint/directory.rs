@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::HOLD;
@@ -48,13 +49,27 @@ impl Profile {
         Self { requests: Requests::new(name.as_str(), metrics), name, reader, keyring }
     }
 
-    /// Waits for its state to become one that can be answered, until [`HOLD`] is over.
-    pub(super) async fn settled(&self, clock: &Clock, asked_at: Instant) {
+    /// Its state.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Waits for its state to become one that can be answered, or until [`HOLD`] is over. It says no as soon as
+    /// `directory` is another one, where another profile may have taken its place.
+    pub(super) async fn settled(
+        &self,
+        directory: &mut watch::Receiver<Arc<Directory>>,
+        clock: &Clock,
+        asked_at: Instant,
+    ) -> bool {
         let mut reader = self.reader.clone();
         let settled =
             reader.until(|snapshot| !answer::decide(snapshot.view(clock.now())).may_change_soon());
-        // Either way the state of then is what is answered.
-        let _ = tokio::time::timeout_at(asked_at + HOLD, settled).await;
+        tokio::select! {
+            // Either way the state of then is what is answered.
+            _ = tokio::time::timeout_at(asked_at + HOLD, settled) => true,
+            Ok(()) = directory.changed() => false,
+        }
     }
 }
 

@@ -23,12 +23,13 @@ use tokio::time::Instant;
 use super::answer::{Decision, Refusal, decide};
 use super::directory::Requests;
 use super::guard::{self, Hosts};
-use super::{Directory, Profile, wire};
+use super::{Asked, Directory, Profile, record, wire};
 use crate::access::{NoRandomness, Shape};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::ImdsVersions;
 use crate::credential::document;
-use crate::listener::{self, Answer, Answered, BindError, Limits};
+use crate::listener::{self, Answer, Answered, BindError, Limits, Peer};
 use crate::metrics::Metrics;
 use crate::shutdown::Signal;
 use token::SessionTokens;
@@ -101,6 +102,7 @@ impl Bound {
         directory: watch::Receiver<Arc<Directory>>,
         clock: Clock,
         metrics: &Metrics,
+        audit: Audit,
         signal: Signal,
     ) -> impl Future<Output = ()> + Send + use<> {
         let service = Service(Arc::new(Inner {
@@ -109,6 +111,7 @@ impl Bound {
             tokens: self.tokens,
             directory,
             clock,
+            audit,
             unnamed: Requests::new("", metrics),
         }));
         listener::serve(vec![self.listener], service, Limits::uncounted(CONNECTIONS), signal)
@@ -123,6 +126,7 @@ struct Inner {
     tokens: SessionTokens,
     directory: watch::Receiver<Arc<Directory>>,
     clock: Clock,
+    audit: Audit,
     /// For requests that are not about the profile.
     unnamed: Requests,
 }
@@ -150,11 +154,11 @@ enum Denial {
 }
 
 impl Answer for Service {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answered {
         let inner = Arc::clone(&self.0);
-        let asked_at = Instant::now();
+        let asked = Asked { at: Instant::now(), peer };
         let wanted = inner.wanted(&request);
-        Answered::later(async move { inner.answer(wanted, asked_at).await })
+        Answered::later(async move { inner.answer(wanted, asked).await })
     }
 }
 
@@ -189,20 +193,35 @@ impl Inner {
         }
     }
 
-    async fn answer(
-        &self,
-        wanted: Result<Wanted, Denial>,
-        asked_at: Instant,
-    ) -> Response<Full<Bytes>> {
-        let profile = self.directory.borrow().only().cloned();
-        match (wanted, profile) {
-            (Ok(Wanted::Token(life)), _) => self.token(life),
-            (Ok(Wanted::Names), Some(profile)) => self.name(&profile, asked_at).await,
-            (Ok(Wanted::Credentials(name)), Some(profile)) if name == profile.name.as_str() => {
-                self.credentials(&profile, asked_at).await
+    async fn answer(&self, wanted: Result<Wanted, Denial>, asked: Asked) -> Response<Full<Bytes>> {
+        let wanted = match wanted {
+            Ok(Wanted::Token(life)) => return self.token(life),
+            Ok(wanted) => wanted,
+            Err(denial) => return self.refuse(&denial, asked),
+        };
+        let Some(profile) = self.held(&wanted, asked).await else {
+            return self.refuse(&Denial::Path, asked);
+        };
+        let snapshot = profile.reader.borrow();
+        let decision = decide(snapshot.view(self.clock.now()));
+        let response = self.about(&profile, &wanted, &decision, asked);
+        profile.requests.metrics.answered(decision.index(), asked.at.elapsed());
+        response
+    }
+
+    /// The only profile, if it is the one that is wanted. Until something valid is held the request is held.
+    async fn held(&self, wanted: &Wanted, asked: Asked) -> Option<Arc<Profile>> {
+        let mut directory = self.directory.clone();
+        loop {
+            let profile = directory.borrow_and_update().only().cloned()?;
+            if let Wanted::Credentials(name) = wanted
+                && name != profile.name.as_str()
+            {
+                return None;
             }
-            (Ok(Wanted::Names | Wanted::Credentials(_)), _) => self.refuse(&Denial::Path, asked_at),
-            (Err(denial), _) => self.refuse(&denial, asked_at),
+            if profile.settled(&mut directory, &self.clock, asked.at).await {
+                return Some(profile);
+            }
         }
     }
 
@@ -214,44 +233,27 @@ impl Inner {
 
     /// The service lists a role only while it has credentials for it: so do programs find out early
     /// that there are none.
-    async fn name(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
-        self.when_held(profile, asked_at, |_| {
-            text(StatusCode::OK, profile.name.as_str().to_owned())
-        })
-        .await
-    }
-
-    async fn credentials(&self, profile: &Profile, asked_at: Instant) -> Response<Full<Bytes>> {
-        self.when_held(profile, asked_at, |decision| match decision {
+    fn about(
+        &self,
+        profile: &Profile,
+        wanted: &Wanted,
+        decision: &Decision<'_>,
+        asked: Asked,
+    ) -> Response<Full<Bytes>> {
+        if let (Wanted::Names, Decision::Issue(_)) = (wanted, decision) {
+            return text(StatusCode::OK, profile.name.as_str().to_owned());
+        }
+        record(&self.audit, Some(profile), decision, asked.peer);
+        match decision {
             Decision::Issue(served) => {
                 let updated = self.clock.now().wall;
                 wire::json(StatusCode::OK, document::metadata(served.credential(), updated))
             }
             Decision::Refuse(_) => wire::render(decision),
-        })
-        .await
+        }
     }
 
-    /// Answers by `held` where something valid is held, which may come while the request is held,
-    /// and counts the request.
-    async fn when_held(
-        &self,
-        profile: &Profile,
-        asked_at: Instant,
-        held: impl FnOnce(&Decision<'_>) -> Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>> {
-        profile.settled(&self.clock, asked_at).await;
-        let snapshot = profile.reader.borrow();
-        let decision = decide(snapshot.view(self.clock.now()));
-        let response = match &decision {
-            Decision::Issue(_) => held(&decision),
-            Decision::Refuse(_) => wire::render(&decision),
-        };
-        profile.requests.metrics.answered(decision.index(), asked_at.elapsed());
-        response
-    }
-
-    fn refuse(&self, denial: &Denial, asked_at: Instant) -> Response<Full<Bytes>> {
+    fn refuse(&self, denial: &Denial, asked: Asked) -> Response<Full<Bytes>> {
         let (response, refusal) = match denial {
             Denial::Guard(Refusal::Forwarded) => {
                 (wire::render(&Decision::Refuse(Refusal::Forwarded)), Refusal::Forwarded)
@@ -275,8 +277,10 @@ impl Inner {
                 (text(StatusCode::UNAUTHORIZED, BAD_TOKEN.to_owned()), Refusal::WrongToken(*shape))
             }
         };
-        let index = Decision::Refuse(refusal).index();
-        self.unnamed.metrics.answered(index, asked_at.elapsed());
+        let decision = Decision::Refuse(refusal);
+        record(&self.audit, None, &decision, asked.peer);
+        let index = decision.index();
+        self.unnamed.metrics.answered(index, asked.at.elapsed());
         response
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::Metrics;
 use super::certificates::Status;
 use crate::listener::reply::{OPEN_METRICS, TEXT, reply};
-use crate::listener::{Answer, Answered};
+use crate::listener::{Answer, Answered, Peer};
 
 const NO_CERTIFICATE: &str =
     "not ready: there is no certificate yet that the API servers trust; the log says why\n";
@@ -51,7 +51,7 @@ impl Admin {
 }
 
 impl Answer for Admin {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, _: Peer) -> Answered {
         Answered::now(self.answer(request.method(), request.uri().path()))
     }
 }

@@ -134,7 +134,7 @@ impl Trial {
             }
             Err(failure) => {
                 self.in_a_row = 0;
-                let wait = self.backoff.after(failure.cause, draw);
+                let wait = self.backoff.after(failure.cause, None, draw);
                 self.why = Arc::new(self.in_words(failure, now));
                 Next::Ask(wait)
             }

@@ -62,6 +62,7 @@ impl Rotation {
                 let reason = format!("the key {id} is dead before its time: {}", failure.reason);
                 self.publisher.withdraw(Arc::new(Failure { reason, ..failure }));
                 self.metrics.withdrawn();
+                self.audit.withdrawn(&self.profile, &id);
                 self.suspicion = Suspicion::Dead(id);
             }
             Ok(()) | Err(_) => {}

@@ -16,6 +16,8 @@ use crate::store::{self, Health, Reader};
 /// One step of a script.
 enum Step {
     Session(Duration),
+    /// The keys of the first call once more.
+    First(Duration),
     Fail(Cause),
     Hang,
     Panic,
@@ -55,6 +57,7 @@ impl Source for Scripted {
             sleep(Duration::from_millis(10)).await;
             let answer = match step {
                 Step::Session(lifetime) => Ok(fixtures::session(number, started, lifetime)),
+                Step::First(lifetime) => Ok(fixtures::session(1, started, lifetime)),
                 Step::Fail(cause) => {
                     Err(Failure::new(cause, Stage::Base("scripted"), "as the script says"))
                 }
@@ -86,6 +89,7 @@ fn start(script: impl IntoIterator<Item = Step>) -> Bench {
     let profile: ProfileName = "payments".parse().unwrap();
     let rotation = Rotation {
         metrics: metrics.profile(&profile),
+        audit: crate::audit::Audit::Off,
         profile,
         source: Box::new(Scripted { seen: Arc::clone(&seen), clock: clock.clone() }),
         long_lived_keys: LongLivedKeys::Refused,
@@ -174,6 +178,26 @@ async fn an_expired_credential_is_withdrawn_while_the_upstream_is_down() {
     assert_eq!(bench.key(), None, "15 s before its end it counts as expired");
     bench.pass(60).await;
     assert!(matches!(*bench.reader.borrow(), Snapshot::Unavailable(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_come_again_after_a_gap_are_not_handed_out_for_the_first_time() {
+    let first_use = |bench: &Bench| match bench.reader.borrow().view(bench.clock.now()) {
+        View::Ready(served, _) => served.first_use(),
+        View::Pending | View::Expired | View::Unavailable(_) => panic!("nothing is held"),
+    };
+    let fails = (0..1000).map(|_| Step::Fail(Cause::Unreachable));
+    let bench = start(std::iter::once(Step::Session(HOUR)).chain(fails));
+    bench.pass(1).await;
+    assert!(first_use(&bench));
+    bench.pass(3700).await;
+    assert!(matches!(*bench.reader.borrow(), Snapshot::Unavailable(_)));
+    bench.seen.lock().unwrap().script = [Step::First(HOUR), Step::Session(HOUR)].into();
+    bench.pass(120).await;
+    assert_eq!(bench.key(), key(1));
+    assert!(!first_use(&bench));
+    bench.reader.rotate().await.unwrap();
+    assert!(first_use(&bench), "others are");
 }
 
 #[tokio::test(start_paused = true)]

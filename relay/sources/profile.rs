@@ -159,10 +159,7 @@ impl SharedProfile {
         command.args(["-c", process.command]);
         let printed = program::printed(command, LIMIT, &mut self.aside).await?;
         let keys = process_document::parse(&printed, self.clock.now())?;
-        let expiry = match &keys.validity {
-            Validity::Until(life) => Some(life.expiry().wall.into()),
-            Validity::Unlimited => None,
-        };
+        let expiry = keys.validity.expiry().map(|expiry| expiry.wall.into());
         let token = keys.session.token().map(|token| token.expose().to_owned());
         let secret = keys.secret_access_key.expose();
         Ok(Credentials::new(keys.access_key_id.as_str(), secret, token, expiry, KIND))

@@ -5,10 +5,12 @@ import time
 from bench import container, must
 from endpoint import Endpoint
 from harness import wait_for
+from running import Signed
 
 STORM_CALLS = 100
 STORM_PROCESSES = 2  # a command is a process a call, each like the other: their mean stands for 100
 STORM_MINUTES = (60, 20, 12, 4)
+MEASURED_AGAIN = 3
 QUIET_CALLS, QUIET_SECONDS = 8, 0.3  # so many calls in a row, for so long, without a GET: it keeps what it has
 DRAWS = 20  # so many times in a row nothing is left to the lot
 # Seconds left, between the round figures that SDKs know: a window is found between two of them.
@@ -22,30 +24,48 @@ def scripted_endpoint(bench):
 def storms(bench):
     """How many GETs 100 signed calls make while a credential has so many minutes left."""
 
-    found = {}
     endpoint = scripted_endpoint(bench)
     try:
-        for minutes in STORM_MINUTES:
-            endpoint.seconds_left = 60 * minutes
-            endpoint.asked = 0
-            calls = STORM_PROCESSES if bench.client.kind == "command" else STORM_CALLS
-            running = bench.start(bench.servers.calm, **container(bench, endpoint))
-            try:
-                for _ in range(calls):
-                    must(bench, running.call())
-            finally:
-                running.stop()
-            count = endpoint.asked * STORM_CALLS // calls
-            if bench.client.drawn and bench.client.drawn[0] < minutes < bench.client.drawn[1]:
-                assert count < STORM_CALLS // 2, f"{count} GETs, though the moment to ask anew is drawn by lot"
-                count = "a few"
-            elif bench.client.background and count > 1:
-                assert count <= STORM_CALLS
-                count = "up to 100"
-            found[str(minutes)] = count
+        measured = {minutes: storm(bench, endpoint, minutes) for minutes in STORM_MINUTES}
+        # A call that the SDK has sent again, for it lost the answer, may have asked again too. It is none of the hundred.
+        for _ in range(MEASURED_AGAIN):
+            fewest = min(sent for _, sent in measured.values())
+            for minutes, (_, sent) in measured.items():
+                if sent > fewest:
+                    measured[minutes] = storm(bench, endpoint, minutes)
     finally:
         endpoint.stop()
-    return found
+    return {str(minutes): told(bench.client, minutes, count) for minutes, (count, _) in measured.items()}
+
+
+def storm(bench, endpoint, minutes):
+    """Of 100 signed calls, or of fewer that stand for them: how often the endpoint was asked, and how many requests were sent."""
+
+    endpoint.seconds_left = 60 * minutes
+    endpoint.asked = 0
+    calls = STORM_PROCESSES if bench.client.kind == "command" else STORM_CALLS
+    signed = Signed(bench.servers.calm)
+    running = bench.start(bench.servers.calm, **container(bench, endpoint))
+    try:
+        for _ in range(calls):
+            must(bench, running.call())
+    finally:
+        running.stop()
+        sent = len(signed.more())
+        signed.close()
+    return endpoint.asked * STORM_CALLS // calls, sent
+
+
+def told(client, minutes, count):
+    """A count as it is written down: what is drawn by lot, or comes from the background, is another at each run."""
+
+    if client.drawn and client.drawn[0] < minutes < client.drawn[1]:
+        assert count < STORM_CALLS // 2, f"{count} GETs, though the moment to ask anew is drawn by lot"
+        return "a few"
+    if client.background and count > 1:
+        assert count <= STORM_CALLS
+        return "up to 100"
+    return count
 
 
 def window(bench):

@@ -17,7 +17,7 @@ from pods import METADATA_SERVICE
 
 def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help="only the clients of the fast subset")
-    parser.addoption("--half", type=int, choices=(0, 1), help="every other client, from the first or from the second on")
+    parser.addoption("--part", default="1/1", help="such as 2/3: every third client, from the second on")
     parser.addoption("--rest", action="store_true", help="only the others")
 
 
@@ -34,8 +34,8 @@ def pytest_generate_tests(metafunc):
     if "client" in metafunc.fixturenames:
         left_out = {fast for option, fast in (("--fast", False), ("--rest", True)) if metafunc.config.getoption(option)}
         chosen = [one for one in catalogue.clients() if one.kind != "absent" and one.fast not in left_out]
-        half = metafunc.config.getoption("--half")
-        chosen = chosen if half is None else chosen[half::2]
+        part, parts = map(int, metafunc.config.getoption("--part").split("/"))
+        chosen = chosen[part - 1 :: parts]
         cases = [(client, scenario) for client in chosen for scenario in client.scenarios]
         names = [f"{client.id}-{scenario}" for client, scenario in cases]
         metafunc.parametrize("client, scenario", cases, ids=names)

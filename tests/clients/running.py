@@ -1,5 +1,6 @@
 """A client that runs: one long-lived program that is told to call, or a command that is one process a call."""
 
+import contextlib
 import json
 import re
 import selectors
@@ -69,7 +70,8 @@ class Program:
     def stop(self):
         """It must end by itself once nobody will tell it to call again."""
 
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._process.stdin.close()
         try:
             code = self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:

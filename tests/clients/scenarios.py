@@ -35,7 +35,7 @@ def through_rotations(bench, aws, **given):
         return len(used) >= KEYS
 
     try:
-        wait_for(rotated, lambda: f"it signs with {KEYS} keys, not {used}", seconds=90)
+        wait_for(rotated, lambda: f"it signs with {KEYS} keys, not {used}")
     finally:
         code = running.stop()
         signed.close()
@@ -73,7 +73,7 @@ def by_metadata(bench):
         relay.ready()
         return through_rotations(bench, aws, AWS_EC2_METADATA_DISABLED="false")
     finally:
-        relay.stop()
+        relay.ends_well()
 
 
 def one_call(bench, **given):
@@ -136,7 +136,7 @@ def late(bench):
         refusal, before = relay.ask_for("app")[2], refusals(relay)
         running = bench.start(aws, **container(bench, relay))
         running.ask()
-        wait_for(lambda: refusals(relay) > before or running.answered(), "the relay has said 503", seconds=60)
+        wait_for(lambda: refusals(relay) > before or running.answered(), "the relay has said 503")
         ends = time.monotonic() + 0.2
         wait_for(lambda: time.monotonic() >= ends, "the first second is over")
         gate.open()
@@ -149,8 +149,8 @@ def late(bench):
         gate.open()
         if running:
             running.stop()
-        relay.stop()
         gate.stop()
+        relay.ends_well()
 
 
 def refused(bench):

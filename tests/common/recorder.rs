@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use credential_relay::listener::{Answer, Answered, Closed, Reply};
+use credential_relay::listener::{Answer, Answered, Closed, Peer, Reply};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -46,7 +46,7 @@ impl<S: Answer + Clone> Recorder<S> {
     async fn respond(mut self, request: Request<Incoming>) -> Result<Reply, Closed> {
         self.arrived.send_modify(|calls| *calls += 1);
         self.open.wait_for(|open| *open).await.unwrap();
-        let (head, body) = self.upstream.answer(request).await?.into_parts();
+        let (head, body) = self.upstream.answer(request, Peer::Local).await?.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         self.issued.note(&String::from_utf8_lossy(&body));
         Ok(Response::from_parts(head, Full::new(body)))
@@ -54,7 +54,7 @@ impl<S: Answer + Clone> Recorder<S> {
 }
 
 impl<S: Answer + Clone> Answer for Recorder<S> {
-    fn answer(&self, request: Request<Incoming>) -> Answered {
+    fn answer(&self, request: Request<Incoming>, _: Peer) -> Answered {
         Answered::Later(Box::pin(self.clone().respond(request)))
     }
 }

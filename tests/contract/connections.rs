@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credential_relay::config;
-use credential_relay::endpoint::{self, Directory};
+use credential_relay::endpoint::{self, Directory, Keyring, Profile};
 use credential_relay::failure::Cause;
 use credential_relay::shutdown;
+use credential_relay::store;
+use tokio::net::TcpSocket;
 
-use crate::harness::{Client, Log, Relay, assert_no_secret, good_request, token};
+use crate::harness::{Client, Log, Relay, START, assert_no_secret, good_request, served, token};
 
 async fn asked(client: &mut Client) -> u16 {
     client.ask().await;
@@ -119,16 +121,22 @@ async fn far_more_requests_than_connections_are_all_answered_within_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_the_port_of_the_other_loopback_address_is_warned_of() {
-    let Ok(stranger) = std::net::TcpListener::bind("[::1]:0") else {
-        return; // A machine without IPv6.
-    };
     let (log, _guard) = Log::capture();
-    let bound = endpoint::bind(&config::Endpoint {
-        listen: ([127, 0, 0, 1], stranger.local_addr().unwrap().port()).into(),
-        hosts: Vec::new(),
-        max_connections: 16,
-    })
-    .unwrap();
+    let (_stranger, bound) = loop {
+        let Ok(stranger) = std::net::TcpListener::bind("[::1]:0") else {
+            return; // A machine without IPv6.
+        };
+        let bound = endpoint::bind(&config::Endpoint {
+            listen: ([127, 0, 0, 1], stranger.local_addr().unwrap().port()).into(),
+            hosts: Vec::new(),
+            max_connections: 16,
+        });
+        match bound {
+            Ok(bound) => break (stranger, bound),
+            // The same port of 127.0.0.1 may be somebody's.
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
+    };
     assert_eq!(bound.addresses().len(), 1);
     let text = log.text();
     let warning = text.lines().find(|line| line.contains(" WARN ")).expect("no warning");
@@ -157,6 +165,25 @@ async fn pipelined_requests_are_answered_in_order() {
         assert_eq!(client.answer(true).await.unwrap().status, 200);
         assert_eq!(client.answer(true).await.unwrap().status, 404);
     }
+}
+
+/// What is kept for a client is what the kernel keeps, and a few answers.
+#[tokio::test(start_paused = true)]
+async fn who_asks_and_reads_no_answer_is_read_no_further() {
+    let relay = Relay::start(8);
+    relay.publish_session();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = Client::over(socket.connect(relay.addresses[0]).await.unwrap());
+    let many = good_request().repeat(100);
+    let asking = async {
+        for _ in 0..10_000 {
+            deaf.send(&many).await;
+        }
+    };
+    // The time jumps as soon as neither side can go on.
+    assert!(tokio::time::timeout(Duration::from_secs(1), asking).await.is_err());
+    assert_eq!(asked(&mut relay.connect().await).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,6 +242,25 @@ async fn profiles_go_while_connections_stay() {
     assert_eq!(asked(&mut client).await, 200);
     relay.directory.send_replace(Arc::new(Directory::default()));
     assert_eq!(asked(&mut client).await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_held_is_answered_by_the_last_that_takes_its_profile_s_place() {
+    let relay = Relay::start(8);
+    let mut client = relay.connect().await;
+    client.ask().await;
+    let mut publishers = Vec::new();
+    for _ in 0..3 {
+        let (publisher, reader) = store::channel(START);
+        let tokens = vec![token("payments").parse().unwrap()];
+        let keyring = Keyring { tokens, ..Keyring::default() };
+        let next = Profile::new("payments".parse().unwrap(), reader, keyring, &relay.metrics);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        relay.directory.send_replace(Arc::new(Directory::new(vec![Arc::new(next)])));
+        publishers.push(publisher);
+    }
+    publishers[2].publish(served(relay.clock.clock().now()));
+    assert_eq!(client.answer(true).await.expect("closed").status, 200);
 }
 
 #[tokio::test(start_paused = true)]

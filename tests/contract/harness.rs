@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use credential_relay::audit::Audit;
 use credential_relay::clock::{ManualClock, Moment, TimeSource, Timestamp};
 use credential_relay::config;
 use credential_relay::credential::{
@@ -17,6 +18,7 @@ use credential_relay::credential::{
 };
 use credential_relay::endpoint::{self, Directory, Keyring, Profile};
 use credential_relay::failure::{Cause, Failure, Stage};
+use credential_relay::listener::Io;
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown::{self, Trigger};
 use credential_relay::store::{self, Publisher, Served};
@@ -51,6 +53,11 @@ pub(crate) fn assert_no_secret(text: &str, place: &str) {
     for secret in secrets.iter().chain(&[SECRET_KEY, SESSION_TOKEN, WRONG_TOKEN]) {
         assert!(!text.contains(secret), "{place} tells {secret}:\n{text}");
     }
+}
+
+/// A session of an hour that is issued now, as it is served.
+pub(crate) fn served(now: Moment) -> Arc<Served> {
+    Arc::new(Served::new(session(now, Duration::from_secs(3600)), now).unwrap())
 }
 
 /// A session of a role from `issued` on.
@@ -118,7 +125,7 @@ impl Relay {
         .unwrap();
         let addresses = bound.addresses();
         let (trigger, signal) = shutdown::channel();
-        let task = tokio::spawn(bound.serve(served, clock.clock(), &metrics, signal));
+        let task = tokio::spawn(bound.serve(served, clock.clock(), &metrics, Audit::Off, signal));
         Self {
             addresses,
             clock,
@@ -139,7 +146,7 @@ impl Relay {
 
     /// Publishes a session of an hour, issued now.
     pub(crate) fn publish_session(&self) {
-        self.publish(session(self.clock.now(), Duration::from_secs(3600)));
+        self.payments.publish(served(self.clock.now()));
     }
 
     pub(crate) fn report(&self, cause: Cause) {
@@ -170,13 +177,17 @@ pub(crate) struct Answer {
 
 /// A connection of a client.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
     unread: Vec<u8>,
 }
 
 impl Client {
+    pub(crate) fn over(stream: impl Io + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
+    }
+
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
     }
 
     /// Connects and sends before the endpoint, which runs on this thread, has its turn.
@@ -184,7 +195,7 @@ impl Client {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.write_all(bytes.as_bytes()).unwrap();
         stream.set_nonblocking(true).unwrap();
-        Self { stream: TcpStream::from_std(stream).unwrap(), unread: Vec::new() }
+        Self::over(TcpStream::from_std(stream).unwrap())
     }
 
     /// Sends bytes. It fails the test if the other side has reset the connection.

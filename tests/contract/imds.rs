@@ -4,24 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credential_relay::audit::Audit;
 use credential_relay::clock::{ManualClock, TimeSource};
 use credential_relay::config::ImdsVersions;
 use credential_relay::endpoint::{Directory, Keyring, Profile, imds};
 use credential_relay::failure::Cause;
 use credential_relay::metrics::Metrics;
 use credential_relay::shutdown::{self, Trigger};
-use credential_relay::store::{self, Publisher, Served};
+use credential_relay::store::{self, Publisher};
 use tokio::sync::watch;
 
 use crate::harness::{
-    Answer, Client, SECRET_KEY, SESSION_TOKEN, START, assert_no_secret, failure, session,
+    Answer, Client, SECRET_KEY, SESSION_TOKEN, START, assert_no_secret, failure, served,
 };
 
 const NAMES: &str = "/latest/meta-data/iam/security-credentials/";
-const ONE: &str = "/latest/meta-data/iam/security-credentials/payments";
+pub(crate) const ONE: &str = "/latest/meta-data/iam/security-credentials/payments";
 
-struct Imds {
-    address: SocketAddr,
+pub(crate) struct Imds {
+    pub(crate) address: SocketAddr,
     clock: ManualClock,
     payments: Publisher,
     metrics: Metrics,
@@ -30,7 +31,7 @@ struct Imds {
 }
 
 impl Imds {
-    fn start(versions: ImdsVersions) -> Self {
+    pub(crate) fn start(versions: ImdsVersions) -> Self {
         let clock = ManualClock::starting_at(START);
         let metrics = Metrics::new();
         let (payments, reader) = store::channel(START);
@@ -40,13 +41,12 @@ impl Imds {
         let bound = imds::bind(([127, 0, 0, 1], 0).into(), versions).unwrap();
         let address = bound.address().unwrap();
         let (_running, signal) = shutdown::channel();
-        tokio::spawn(bound.serve(served, clock.clock(), &metrics, signal));
+        tokio::spawn(bound.serve(served, clock.clock(), &metrics, Audit::Off, signal));
         Self { address, clock, payments, metrics, directory, _running }
     }
 
-    fn publish(&self) {
-        let credential = session(self.clock.now(), Duration::from_secs(3600));
-        self.payments.publish(Arc::new(Served::new(credential, self.clock.now()).unwrap()));
+    pub(crate) fn publish(&self) {
+        self.payments.publish(served(self.clock.now()));
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
@@ -55,7 +55,7 @@ impl Imds {
         client.answer(method != "HEAD").await.unwrap()
     }
 
-    async fn token(&self) -> String {
+    pub(crate) async fn token(&self) -> String {
         let seconds = "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
         let answer = self.ask("PUT", "/latest/api/token", seconds).await;
         assert_eq!(answer.status, 200);
@@ -191,4 +191,18 @@ async fn with_several_profiles_none_is_served() {
     for path in [NAMES, ONE] {
         assert_eq!(imds.ask("GET", path, "").await.status, 404);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_held_is_answered_by_what_takes_the_profile_s_place() {
+    let imds = Imds::start(ImdsVersions::Both);
+    let (publisher, reader) = store::channel(START);
+    let name = "payments".parse().unwrap();
+    let next = Profile::new(name, reader, Keyring::default(), &imds.metrics);
+    publisher.publish(served(imds.clock.now()));
+    let replace = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        imds.directory.send_replace(Arc::new(Directory::new(vec![Arc::new(next)])));
+    };
+    assert_eq!(tokio::join!(imds.ask("GET", ONE, ""), replace).0.status, 200);
 }

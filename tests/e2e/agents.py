@@ -12,12 +12,15 @@ import json
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 from harness import Relay, wait_for
 from moto_server import role, trust
 
 ENDED = "2001-01-01T00:00:00Z"
 NODE_ROLE = "node-role"
+# A service that is not there: a port that was free a moment ago may be somebody's.
+NOBODY = SimpleNamespace(address="http://127.0.0.1:9")
 
 
 class World:
@@ -232,27 +235,26 @@ class Metadata(Server):
 
 
 @contextlib.contextmanager
-def relay_at(binary, folder, aws, profiles, secrets=(), **variables):
+def relay_at(binary, folder, aws, profiles, secrets=(), settings=None, **variables):
     """A relay that must end well, having said nothing secret."""
 
     folder.mkdir(exist_ok=True)
-    relay = Relay(binary, folder, aws, profiles, variables=variables, secrets=secrets)
+    relay = Relay(binary, folder, aws, profiles, settings=settings, variables=variables, secrets=secrets)
     try:
         yield relay
     finally:
-        exit_code, seconds = relay.stop()
-    assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{relay.log()[-4000:]}"
+        relay.ends_well()
     assert relay.leaks() == []
 
 
-def served(relay, profile, seconds=30):
+def served(relay, profile):
     """The document that a profile serves, as soon as it does."""
 
     def look():
         status, _, body = relay.ask_for(profile)
         return status == 200 and json.loads(body)
 
-    return wait_for(look, lambda: f"{profile} is served\n{relay.log()[-4000:]}", seconds)
+    return wait_for(look, lambda: f"{profile} is served\n{relay.log()[-4000:]}")
 
 
 def next_key_of(relay, profile, first):

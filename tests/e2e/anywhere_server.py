@@ -321,10 +321,18 @@ def write(folder, identity, name="tls", form="pkcs8"):
     """The certificate and its key as files; their paths."""
 
     certificate, key = Path(folder) / f"{name}.crt", Path(folder) / f"{name}.key"
-    certificate.write_text(identity.certificate_pem())
-    key.touch(0o600)
-    key.write_text(identity.key_pem(form))
+    put(certificate, identity.certificate_pem())
+    put(key, identity.key_pem(form))
     return certificate, key
+
+
+def put(path, text):
+    """The file comes whole: a relay may read it at any time."""
+
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.touch(0o600)
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def secret_lines(identity):

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import toolchain
-from harness import environment, end_with_parent
+from harness import end_with_parent, environment, wait_for
 
 RUNTIME = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"]
 # A label: the process of the test run.
@@ -52,7 +52,10 @@ def start(words, output):
 def sweep():
     """Removes the containers of test runs that were killed: unlike all else that tests start, a container outlives that."""
 
-    for container in json.loads(run("ps", "--all", "--format", "json").stdout or "[]"):
+    ask = ["ps", "--all", "--format", "json"]
+    # Where one is removed as they are listed, the engine may fail.
+    listed = wait_for(lambda: (ran := run(*ask, check=False)).returncode == 0 and ran, lambda: run(*ask).stdout, 30)
+    for container in json.loads(listed.stdout or "[]"):
         owner = (container["Labels"] or {}).get(OWNER, "")
         if owner and not Path(f"/proc/{owner}").exists():
             run("rm", "--force", "--time", 0, container["Id"], check=False)

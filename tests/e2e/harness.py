@@ -25,6 +25,9 @@ import toolchain
 HERE = Path(__file__).resolve().parent
 SESSION_SECONDS = 8  # the lifetime of the sessions that most tests see, less up to a second that AWS's whole seconds cut
 EXIT_SECONDS = 10
+# Nothing that will be there takes longer on a machine that does much else: an attempt of the relay's may be 60 s away, meet a
+# login that is held for 15 s, and be 60 s away again (relay/rotation/backoff.rs, relay/sources/vault/session.rs).
+PATIENCE = 150
 WINDOW = 16  # so many characters of a secret in a row are a leak
 
 
@@ -37,7 +40,7 @@ def two_hops(aws, role_arn, external_id):
     ]
 
 
-def wait_for(look, what, seconds=30):
+def wait_for(look, what, seconds=PATIENCE):
     """Polls `look` until it gives something true, and returns that."""
 
     deadline = time.monotonic() + seconds
@@ -48,6 +51,12 @@ def wait_for(look, what, seconds=30):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.02)
+
+
+def whole_lines(text):
+    """The lines of what another program writes meanwhile. One that is not whole yet is left for the next look."""
+
+    return text.rpartition("\n")[0].splitlines()
 
 
 def end_with_parent():
@@ -71,13 +80,40 @@ def environment(home, **more):
     return {"HOME": str(home), "LANG": "C.UTF-8", "NO_PROXY": loopback, "no_proxy": loopback, **kept, **more}
 
 
+def keep_port():
+    """A socket that keeps a loopback port at which nobody listens: whoever lets addresses be used again, as servers of Python, Go
+    and Rust do, may listen there as often as they like, and the kernel gives it to nobody else.
+    """
+
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    return kept
+
+
+class ToSocket(http.client.HTTPConnection):
+    """A connection to a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self._path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def http_get(url, method="GET", **headers):
     """One request, one answer, no proxy: (status, content type, body)."""
 
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    return exchange(http.client.HTTPConnection(parts.hostname, parts.port, timeout=10), method, parts.path, headers)
+
+
+def exchange(connection, method, path, headers):
     try:
-        connection.request(method, parts.path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.getheader("Content-Type"), answer.read().decode()
     finally:
@@ -139,10 +175,10 @@ class TestAws:
         self._process.stdout.close()
 
     def journal(self, event, **wanted):
-        """The journal's entries of one kind, in order. A line that is being written is left for the next look."""
+        """The journal's entries of one kind, in order."""
 
-        whole_lines = self.journal_path.read_text().rpartition("\n")[0].splitlines()
-        entries = [entry for entry in map(json.loads, whole_lines) if entry["event"] == event]
+        lines = whole_lines(self.journal_path.read_text())
+        entries = [entry for entry in map(json.loads, lines) if entry["event"] == event]
         return [entry for entry in entries if all(entry[name] == value for name, value in wanted.items())]
 
     def calls_by(self, application):
@@ -190,7 +226,7 @@ class Relay:
         self._run = tempfile.TemporaryDirectory(prefix="relay-")
         self.socket = Path(self._run.name) / "admin.sock"
         self.heard = []
-        self._log = folder / "relay.log"
+        self.log_path = folder / "relay.log"
         base = folder / "base.json"
         base.write_text(
             json.dumps(
@@ -233,7 +269,7 @@ class Relay:
             **(variables or {}),
         )
         (folder / "home").mkdir()
-        with open(self._log, "w") as log:
+        with open(self.log_path, "w") as log:
             self._process = spawn(
                 [binary, "serve", *self._configured, *arguments],
                 self.environment,
@@ -247,6 +283,7 @@ class Relay:
             self.stop()
             raise
         self.endpoint, self.admin = listening["endpoint"], listening["admin"]
+        self.pid = self._process.pid
 
     def _in_the_place_of_the_file(self):
         ((profile, token_file),) = self._token_files.items()
@@ -271,7 +308,7 @@ class Relay:
         return None
 
     def log(self):
-        return self._log.read_text(errors="replace")
+        return self.log_path.read_text(errors="replace")
 
     def token_path(self, profile):
         return self._token_files[profile]
@@ -295,11 +332,10 @@ class Relay:
         self.heard.append(body)
         return status, kind, body
 
-    def ready(self, seconds=30):
+    def ready(self):
         wait_for(
             lambda: self.ask_admin("/startupz")[0] == 200,
             lambda: f"/startupz is 200\n{self.log()[-4000:]}",
-            seconds,
         )
         return self
 
@@ -324,9 +360,12 @@ class Relay:
         return output
 
     def statuses(self):
-        """What `status` says of each profile."""
+        """What `status` says of each profile: it is asked again and again, so not by a process a time."""
 
-        return {entry["name"]: entry for entry in json.loads(self.said("status", "--json", exit_code=0))["profiles"]}
+        status, _, body = exchange(ToSocket(self.socket), "GET", "/status", {})
+        self.heard.append(body)
+        assert status == 200, body
+        return {entry["name"]: entry for entry in json.loads(body)["profiles"]}
 
     def status(self, profile):
         return self.statuses()[profile]
@@ -369,6 +408,12 @@ class Relay:
             return None, time.monotonic() - began
         finally:
             self._run.cleanup()
+
+    def ends_well(self):
+        """Stops it, which must end it by itself and well."""
+
+        exit_code, seconds = self.stop()
+        assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{self.log()[-4000:]}"
 
     def leaks(self):
         """Pieces of secrets in what the relay was heard to say: at least WINDOW characters of one, also base64 or %-coded."""

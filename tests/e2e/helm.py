@@ -107,6 +107,11 @@ class Helm:
         arguments = ("--namespace", namespace, "--create-namespace", *arguments)
         return self.run("install", name, chart, *arguments, values=values)
 
+    def notes(self, **where):
+        """What would be said at an installation."""
+
+        return self.install("--dry-run=client", **where).partition("NOTES:")[2]
+
     def upgrade(self, *arguments, chart=CHART, name="credential-relay", namespace="credential-relay", values=()):
         return self.run("upgrade", name, chart, "--namespace", namespace, *arguments, values=values)
 

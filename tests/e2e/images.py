@@ -31,19 +31,23 @@ def files(folder):
     return containers.build("files", context)
 
 
-def compile_relay(folder, architecture=ARCHITECTURE):
-    """Compiles the relay by the image's own script, and lays out in a folder what the image is made of."""
+def compile_relay(folder, architecture=ARCHITECTURE, root=ROOT, **surroundings):
+    """Compiles the relay by the image's own script, and lays out in a folder what the image is made of. `surroundings` are
+    variables that stand in the place of the tests' own.
+    """
 
+    tools = [str(toolchain.built(name) / "bin") for name in ("zig", "auditable")]
     given = {
         **os.environ,
-        "PATH": f"{toolchain.built('zig') / 'bin'}:{os.environ['PATH']}",
+        "PATH": ":".join([*tools, os.environ["PATH"]]),
         "TARGETARCH": architecture,
         "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(toolchain.cache() / "target")),
         "ZIG_GLOBAL_CACHE_DIR": str(toolchain.cache() / "e2e" / "zig"),
         "MUSL_RUSTFLAGS": f"--sysroot={toolchain.built(f'musl-{MACHINES[architecture]}')}",
+        **surroundings,
     }
-    command = [ROOT / "deploy" / "image" / "compile", folder]
-    ran = subprocess.run(command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    command = [root / "deploy" / "image" / "compile", folder]
+    ran = subprocess.run(command, cwd=root, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-6000:]
 
 

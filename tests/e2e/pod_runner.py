@@ -68,19 +68,19 @@ class PodRun:
 
         return "\n".join(f"== {name}\n{each.log()}" for name, each in self._all.items())
 
-    def until(self, look, what, seconds=60):
+    def until(self, look, what):
         """Lets the pod go on until `look` gives something true, and returns that."""
 
         def step():
             self.sync()
             return look()
 
-        return wait_for(step, lambda: f"{what}: {self.events}\n{self.log()[-6000:]}", seconds)
+        return wait_for(step, lambda: f"{what}: {self.events}\n{self.log()[-6000:]}")
 
-    def until_over(self, seconds=60):
+    def until_over(self):
         """Lets the pod go on until nothing of it runs any more."""
 
-        self.until(lambda: all(each.over for each in self._all.values()), "the pod is over", seconds)
+        self.until(lambda: all(each.over for each in self._all.values()), "the pod is over")
 
     def delete(self):
         """As `kubectl delete` does: the containers get SIGTERM, and the grace begins."""

@@ -77,17 +77,19 @@ WRONG = [
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     ({"networkPolicy": {"egress": {"ports": []}}}, "ports"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name is missing"),
+    *(({"certificates": {"selfManaged": {"lifetime": given}}}, "lifetime") for given in ("30d", "30m1h", "500ms", "1h30", "")),
     ({"profiles": {"Payments": {}}}, "Payments"),
     ({"profiles": ["payments"]}, "profiles"),
     ({"policy": {"namespaces": []}}, "policy"),
     ({"relay": {"profiles": {}}}, "profiles"),
     ({"monitoring": {"podMonitor": {"interval": "30"}}}, "interval"),
+    ({"monitoring": {"serviceMonitor": {"interval": "30s1m"}}}, "interval"),
     ({"test": {"namespace": ""}}, "namespace"),
     ({"test": {"profile": "payments"}}, "test.region is missing"),
     ({"injector": {"drainSeconds": 30}}, "injector.drainSeconds is 30: less than"),
     ({"monitoring": {"prometheusRule": {"enabled": True}}}, "monitoring.serviceMonitor.enabled is false"),
     (ALERTS | {"certificates": {"selfManaged": {"lifetime": "24h"}}}, "certificateHours is 72: less than a third of"),
-    (ALERTS | {"certificates": {"selfManaged": {"lifetime": "8d23h59m"}}}, "certificateHours is 72: less than a third of"),
+    (ALERTS | {"certificates": {"selfManaged": {"lifetime": "215h59m"}}}, "certificateHours is 72: less than a third of"),
     (
         ALERTS | {"certificates": {"mode": "certManager", "certManager": {"renewBefore": "72h"}}},
         "certificateHours is 72: less than certificates.certManager.renewBefore (72h)",
@@ -245,7 +247,7 @@ def test_alerts_that_would_be_told_for_ever_can_be_left_out_instead(helm):
     rule = {"enabled": True, "disabled": ["CredentialRelayInjectorDown", "CredentialRelayCertificateEnding"]}
     values = {"monitoring": {"prometheusRule": rule}, "certificates": {"selfManaged": {"lifetime": "24h"}}}
     assert one(helm.template(values=[LEAST, values]), "PrometheusRule")
-    for lifetime in ("9d1m", "216h1s", "720h"):
+    for lifetime in ("216h1m", "216h1s", "720h"):
         values = ALERTS | {"certificates": {"selfManaged": {"lifetime": lifetime}}}
         assert one(helm.template(values=[LEAST, values]), "PrometheusRule")
 
@@ -277,3 +279,22 @@ def test_the_monitors_find_what_they_look_for(helm):
     job = one(objects, "Service")["metadata"]["name"]
     rules = json.dumps(one(objects, "PrometheusRule"))
     assert f'up{{job=\\"{job}\\"}}' in rules and not {"INJECTOR", "LEFT"} & set(re.findall(r"\w+", rules))
+
+
+def test_every_alert_has_its_heading_in_the_page_on_incidents():
+    """`runbookUrl` may lead there: it is put before the alert's name."""
+
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    alerts = [rule["alert"] for group in groups for rule in group["rules"]]
+    headings = re.findall(r"^### (CredentialRelay\w+)$", (ROOT / "docs" / "incidents.md").read_text(), re.MULTILINE)
+    assert headings == alerts
+
+
+def test_what_helm_test_runs_goes_the_sidecars_way_out(helm):
+    given = {"HTTPS_PROXY": "http://proxy.example:3128", "no_proxy": ".example", "CREDENTIAL_RELAY_LOG": "warn"}
+    values = {"sidecar": {"env": given}, "test": {"profile": "payments", "region": "eu-west-1"}}
+    pod = one(helm.template(values=[LEAST, values]), "Pod")["spec"]
+    variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    assert variables.pop("CREDENTIAL_RELAY_CONFIG_TEXT")
+    assert variables == {"HTTPS_PROXY": "http://proxy.example:3128", "no_proxy": ".example"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}

@@ -74,6 +74,13 @@ def test_every_object_is_accepted_and_nothing_stays(installer, cluster, combinat
         cluster.create(thing, dry_run=True, default_namespace=namespace)
 
 
+def test_alerts_that_nothing_can_raise_are_told_at_the_install(installer):
+    words = "monitoring.podMonitor is off"
+    monitoring = EXAMPLES / "values" / "monitoring.yaml"
+    assert words in installer.notes(values=[LEAST, monitoring, {"monitoring": {"podMonitor": {"enabled": False}}}])
+    assert words not in installer.notes(values=[LEAST, monitoring])
+
+
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_the_injectors_pod_is_restricted(cluster, combination, tmp_path):
     """As the API server's own Pod Security says."""
@@ -231,7 +238,12 @@ def test_from_self_managed_to_a_bundle_of_ones_own(installer, cluster, installed
 
 def injectors_token(cluster, objects):
     pod = one(objects, "Deployment")["spec"]["template"]["spec"]
-    return cluster.token(one(objects, "Deployment")["metadata"]["namespace"], pod["serviceAccountName"])
+    token = cluster.token(one(objects, "Deployment")["metadata"]["namespace"], pod["serviceAccountName"])
+    # The API server learns of the account's rights a moment after they are given: by its Role, and by its ClusterRole.
+    for kind in ("Secret", "MutatingWebhookConfiguration"):
+        path, _ = cluster.path_of(one(objects, kind))
+        wait_for(lambda path=path: cluster.may("GET", path, token), f"the injector may read {path}")
+    return token
 
 
 def test_the_injector_may_do_what_it_does_and_nothing_else(installer, cluster, installed):
@@ -282,9 +294,9 @@ def test_only_pods_that_ask_wait_for_the_injector(installer, cluster, installed)
     cluster.namespace(namespace)
     cluster.service_account(namespace, "default")
     cluster.service_account("credential-relay", "default")
-    with pytest.raises(Refused) as refused:
-        cluster.create(application(namespace, {INJECTED: "true"}), dry_run=True)
-    assert refused.value.status == 500 and 'failed calling webhook "inject.credential-relay.io"' in str(refused.value)
+    # The API server learns of a webhook a moment after it is made.
+    refused = wait_for(lambda: refusal(cluster, application(namespace, {INJECTED: "true"})), "pods that ask are refused")
+    assert refused.status == 500 and 'failed calling webhook "inject.credential-relay.io"' in str(refused)
     for labels in ({}, {INJECTED: "false"}):
         assert cluster.create(application(namespace, labels), dry_run=True)
     # What is neither yes nor no is the injector's to refuse.
@@ -313,7 +325,9 @@ def test_uninstalling_frees_pods_that_ask(installer, cluster):
     namespace = f"freed-{installer.version}"
     cluster.namespace(namespace)
     cluster.service_account(namespace, "default")
-    assert cluster.create(application(namespace, {INJECTED: "true"}), dry_run=True)
+    asks = application(namespace, {INJECTED: "true"})
+    # The API server learns a moment later that the webhook is gone.
+    wait_for(lambda: created(cluster, asks), lambda: f"pods that ask are free: {refusal(cluster, asks)}")
 
 
 # Metrics
@@ -337,10 +351,17 @@ def without_injectors(cluster, tmp_path_factory):
 
 
 def created(cluster, pod):
+    return refusal(cluster, pod) is None
+
+
+def refusal(cluster, pod):
+    """Why the API server would not make it, if it would not."""
+
     try:
-        return cluster.create(pod, dry_run=True)
-    except Refused:
-        return None
+        cluster.create(pod, dry_run=True)
+    except Refused as refused:
+        return refused
+    return None
 
 
 def test_alerts_and_dashboard_name_metrics_that_exist(helm, cluster, without_injectors, start_relay, calm_aws):

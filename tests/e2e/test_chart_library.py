@@ -83,12 +83,33 @@ def accepted(binary, *arguments, home, **variables):
             "configuration.profiles.payments.access: leave it out",
         ),
         (by_hand(configuration={"profiles": None}), "configuration.profiles is missing"),
+        (by_hand(configuration={"admin": {"listen": "127.0.0.1:9532"}}), "the kubelet asks at the pod's own address"),
+        (by_hand(configuration={"admin": {"listen": "0.0.0.0:0"}}), "name a port"),
     ],
-    ids=["image", "profile", "container", "access", "profiles"],
+    ids=["image", "profile", "container", "access", "profiles", "loopback", "port"],
 )
 def test_the_library_says_what_is_wrong(helm, example, values, words):
     with pytest.raises(HelmFailed, match=words):
         helm.text(chart=example, values=[values])
+
+
+def sidecar(helm, example, **settings):
+    deployment = one(helm.template(chart=example, values=[by_hand(**settings)]), "Deployment")
+    return deployment["spec"]["template"]["spec"]["initContainers"][0]
+
+
+def test_the_kubelet_asks_where_the_relay_listens(helm, example):
+    made = sidecar(helm, example, configuration={"admin": {"listen": "0.0.0.0:9600"}})
+    assert made["ports"] == [{"name": "relay-admin", "containerPort": 9600, "protocol": "TCP"}]
+    assert made["startupProbe"]["httpGet"] == {"path": "/startupz", "port": "relay-admin"}
+    assert made["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "relay-admin"}
+
+
+def test_behind_a_meshs_proxy_the_probes_are_programs(helm, example):
+    made = sidecar(helm, example, execProbes=True, configuration={"admin": {"listen": "127.0.0.1:9532"}})
+    for kind, name in (("startupProbe", "startup"), ("livenessProbe", "live")):
+        assert made[kind]["exec"]["command"] == ["/credential-relay", "healthcheck", "--probe", name]
+        assert "httpGet" not in made[kind]
 
 
 SIDECAR_ALONE = """

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents import Ecs, PodIdentity, World, checked, next_key_of, relay_at, served, troubles
+from agents import NOBODY, Ecs, PodIdentity, World, checked, next_key_of, relay_at, served, troubles
 from harness import environment, spawn
 from identities import Issuer
 
@@ -99,8 +99,6 @@ def test_each_broken_input_is_explained_and_nothing_is_served(binary, world, jwt
     stranger.write_text(issuer.service_account("shop", "stranger", audience=AUDIENCE))
     other.write_text(issuer.service_account("shop", "payments", audience="sts.amazonaws.com"))
     text.write_text("this is no JWT but a secret all the same".replace(" ", "-"))
-    with PodIdentity(world, {SUBJECT}) as gone:
-        pass
     with PodIdentity(world, {SUBJECT}) as agent:
         mode = lambda name: profile(agent, jwt_file, path=f"/v1/credentials/{name}")
         # Of each: the profile, its failure's class, words of its reason, the layer that is advised about, words of the advice.
@@ -114,7 +112,7 @@ def test_each_broken_input_is_explained_and_nothing_is_served(binary, world, jwt
             "stranger": (profile(agent, stranger), "denied", "ResourceNotFound", "association", "create-pod-identity-association"),
             "untrusted": (mode("untrusted"), "denied", "AccessDenied", "association", "pods.eks.amazonaws.com"),
             "elsewhere": (profile(agent, jwt_file, path="/v2"), "denied", "404 page not found", "address", "path"),
-            "unreachable": (profile(gone, jwt_file), "unreachable", "refused", "address", "169.254.170.23"),
+            "unreachable": (profile(NOBODY, jwt_file), "unreachable", "refused", "address", "169.254.170.23"),
             "silent": (mode("silent"), "unreachable", "no answer within 10 s", "agent", "logs daemonset"),
             "garbled": (mode("garbled"), "transient", "not a credentials document", "agent", "URI"),
             "ended": (mode("ended"), "transient", "ended at 2001-01-01T00:00:00Z", "agent", "clock"),

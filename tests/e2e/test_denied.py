@@ -29,7 +29,6 @@ def test_a_denied_role_answers_403_until_its_trust_is_mended(aws, start_relay):
     status, kind, body = wait_for(
         lambda: (answer := relay.ask_for("locked"))[0] == 200 and answer,
         lambda: f"the mended profile is served\n{relay.log()[-4000:]}",
-        seconds=75,
     )
     assert kind == "application/json"
     key = json.loads(body)["AccessKeyId"]

@@ -115,24 +115,44 @@ def keys_file(aws, path):
 @in_a_pod
 def test_docker_compose(calm_aws, binary, tmp_path):
     own_machine(tmp_path, binary)
-    hub = f"{calm_aws.hub_role_arn}\n            - role_arn: "
+    hub = f"{calm_aws.hub_role_arn}\n              - role_arn: "
     text = (DEPLOY / "compose.yaml").read_text()
     compose = yaml.safe_load(as_on_this_machine(text, calm_aws, hub + calm_aws.files_role_arn))
     relay, app = compose["services"]["credential-relay"], compose["services"]["app"]
-    for given in relay["configs"]:
-        path = Path(given["target"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(compose["configs"][given["source"]]["content"])
+    assert refused_by_compose(compose) == []
     assert relay["network_mode"] == app["network_mode"] == "service:network" and "network" in compose["services"]
     mount_volumes(calm_aws, compose, relay, app)
     user = relay["user"].split(":")[0]
-    started = Container(tmp_path, "relay", without_image(relay["command"]), {}, calm_aws, user)
+    # Without a command the image's own.
+    command, variables = relay.get("command", ["serve"]), relay["environment"]
+    started = Container(tmp_path, "relay", without_image(command), variables, calm_aws, user)
     try:
-        healthy(started, without_image(relay["healthcheck"]["test"][1:]), {}, calm_aws, tmp_path)
+        healthy(started, without_image(relay["healthcheck"]["test"][1:]), variables, calm_aws, tmp_path)
         run_application(tmp_path, app["environment"], calm_aws, "compose", calm_aws.files_role_arn)
     finally:
         ended = started.stop()
     assert ended == 0 and leaks([started.log()], calm_aws.secrets()) == []
+
+
+def refused_by_compose(compose):
+    """The services that Compose does not create: it copies configs and secrets into a container, which it refuses to do for one
+    that is read-only. A file it mounts.
+    """
+
+    refused = []
+    for name, service in compose["services"].items():
+        for kind in ("configs", "secrets"):
+            sources = [given if isinstance(given, str) else given["source"] for given in service.get(kind, [])]
+            if service.get("read_only") and any("file" not in compose[kind][source] for source in sources):
+                refused.append(name)
+    return refused
+
+
+def test_a_config_that_compose_would_copy_into_a_read_only_container_is_found():
+    compose = {"services": {"relay": {"read_only": True, "configs": [{"source": "relay"}]}}, "configs": {"relay": {"content": ""}}}
+    assert refused_by_compose(compose) == ["relay"]
+    compose["configs"]["relay"] = {"file": "./relay.yaml"}
+    assert refused_by_compose(compose) == []
 
 
 def mount_volumes(aws, compose, relay, app):
@@ -148,6 +168,16 @@ def mount_volumes(aws, compose, relay, app):
         assert f"{name}:{path}:ro" in app["volumes"]
         given = compose["volumes"][name]["driver_opts"]
         subprocess.run(["mount", "-t", given["type"], given["device"], path, "-o", given["o"]], check=True)
+
+
+def test_an_outage_has_no_engine_replace_what_runs():
+    """ECS replaces a task, and Swarm a container, that is unhealthy: readiness, which an outage turns off, is not health."""
+
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    task = json.loads((DEPLOY / "ecs-task.json").read_text())
+    checks = [service["healthcheck"]["test"] for service in compose["services"].values() if "healthcheck" in service]
+    checks += [container["healthCheck"]["command"] for container in task["containerDefinitions"] if "healthCheck" in container]
+    assert [check[2:] for check in checks] == [["healthcheck", "--probe", "startup"]] * 2
 
 
 @in_a_pod
@@ -201,6 +231,7 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
     shutil.copy(DEPLOY / "host" / "credential-relay.tmpfiles.conf", "/etc/tmpfiles.d/credential-relay.conf")
     subprocess.run(["systemd-tmpfiles", "--create", "credential-relay.conf"], check=True)
     assert settings["ReadWritePaths"] == str(Path(token).parent)
+    subprocess.run(["systemd-analyze", "verify", unit], check=True)
     ids = folder.stat()
     keys = {"AWS_ACCESS_KEY_ID": calm_aws.base["access_key_id"]}
     keys["AWS_SECRET_ACCESS_KEY"] = calm_aws.base["secret_access_key"]
@@ -208,7 +239,8 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
     started = Container(tmp_path, "relay", command, keys, calm_aws, ids.st_uid)
     try:
         post = shlex.split(settings["ExecStartPost"])
-        subprocess.run(post, env=environment(tmp_path), check=True, timeout=60, stdout=subprocess.DEVNULL)
+        waits = environment(tmp_path, MAINPID=str(started.process.pid))
+        subprocess.run(post, env=waits, check=True, timeout=60, stdout=subprocess.DEVNULL)
         member = ["setpriv", f"--reuid={pwd.getpwnam('payments').pw_uid}", f"--regid={grp.getgrnam('payments').gr_gid}"]
         run_application(tmp_path, given, calm_aws, "host", calm_aws.files_role_arn)
         # The service's user can read the token, and one who is not of its group cannot.
@@ -218,4 +250,6 @@ def test_a_plain_host(calm_aws, binary, tmp_path):
         assert other.returncode != 0 and b"Permission denied" in other.stderr
     finally:
         ended = started.stop()
+    # Where the relay has ended, the unit does not wait for its start to time out before it is started again.
+    assert subprocess.run(post, env=waits, capture_output=True, timeout=60).returncode == 1
     assert ended == 0 and leaks([started.log()], calm_aws.secrets()) == []

@@ -124,7 +124,7 @@ def test_boto3_signs_through_two_rotations_with_nothing_but_exec(aws, execute):
             program.process.stdin.flush()
         return len({answer["key"] for answer in answers if answer["ok"]}) >= 3
 
-    wait_for(rotated, lambda: f"three keys\n{program.out()}{program.err()}", seconds=100)
+    wait_for(rotated, lambda: f"three keys\n{program.out()}{program.err()}")
     program.process.stdin.close()
     assert program.ended(100) == 0, program.out() + program.err()
     spoke_keys = {entry["access_key_id"] for entry in aws.journal("issued", role_arn=aws.spoke_role_arn)}
@@ -302,12 +302,16 @@ heard = {}
 def count(number, _):
     heard[number] = heard.get(number, 0) + 1
     print(signal.Signals(number).name, heard[number], flush=True)
+def tell(number, _):
+    print(signal.Signals(number).name, flush=True)
 def done(*_):
     print("in all", sum(heard.values()), flush=True)
     sys.exit(5)
 signal.signal(signal.SIGINT, count)
 signal.signal(signal.SIGQUIT, count)
 signal.signal(signal.SIGUSR1, done)
+signal.signal(signal.SIGUSR2, tell)
+signal.signal(signal.SIGCONT, tell)
 print("relay", os.getppid(), flush=True)
 print("ready", flush=True)
 while True:
@@ -342,6 +346,9 @@ def test_what_is_typed_or_sent_arrives_once(module_aws, on_terminal, way):
         session.says("SIGINT 1")
     os.kill(session.relay(), signal.SIGINT)
     session.says("SIGINT 2")
+    # What comes a second time is on its way by now, and is there before this is.
+    os.kill(session.relay(), signal.SIGUSR2)
+    session.says("SIGUSR2")
     os.kill(session.relay(), signal.SIGUSR1)
     assert session.code() == 5
     assert "in all 3" in session.text.splitlines()
@@ -377,6 +384,8 @@ def test_a_stop_typed_stops_the_relay_too_and_both_go_on(module_aws, on_terminal
     session.says("ready")
     session.types(b"\x1a")
     session.says(f"stopped {128 + signal.SIGTSTP}")
+    # Before that what is typed is the shell's.
+    session.says("SIGCONT")
     session.types(b"\x03")
     session.says("SIGINT 1")
     os.kill(session.relay(), signal.SIGUSR1)

@@ -48,7 +48,7 @@ def test_what_it_says_of_itself(relay_image):
     assert described["User"] == "65532:65532"
     assert described["Config"]["Entrypoint"] == ["/credential-relay"]
     assert described["Config"]["Cmd"] == ["serve"]
-    assert described["Healthcheck"]["Test"] == ["CMD", "/credential-relay", "healthcheck"]
+    assert described["Healthcheck"]["Test"] == ["CMD", "/credential-relay", "healthcheck", "--probe", "startup"]
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in described["Labels"].items()}
     assert {name: labels[name.lower()] for name in images.LABELS} == images.LABELS
     assert labels["title"] == "credential-relay"

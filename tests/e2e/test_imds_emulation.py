@@ -52,7 +52,7 @@ def test_sdks_that_find_nothing_else_sign_with_what_is_there(calm_aws, binary, t
                 issued = calm_aws.journal("issued", role_arn=calm_aws.files_role_arn)
                 assert {call["access_key_id"] for call in calls} == {issued[-1]["access_key_id"]}
                 assert {call["status"] for call in calls} == {200}
-            assert relay.command("rotate", "files").wait(EXIT_SECONDS) == 0
+            relay.said("rotate", "files", exit_code=0)
 
 
 def files_keys(aws):
@@ -87,7 +87,7 @@ def use_s3fs(aws, relay, folder, role):
 
     try:
         wait_for(mounted, lambda: f"s3fs has mounted\n{log.read_text()}")
-        wait_for(rotated, lambda: f"s3fs signs with three keys, not {signed}\n{log.read_text()}", seconds=60)
+        wait_for(rotated, lambda: f"s3fs signs with three keys, not {signed}\n{log.read_text()}")
     finally:
         subprocess.run(["umount", "--lazy", mount], check=False)
         s3fs.terminate()

@@ -66,6 +66,8 @@ def injector(binary, kube, certificate, folder):
 
     address = wait_for(listening, "the injector listens")["webhook"]
     kube.call("POST", CONFIGURATIONS, webhook("credential-relay-injector", f"{address}/mutate", certificate))
+    # The API server learns of a webhook a moment after it is made.
+    wait_for(lambda: create(kube, pod_of("plain"), "?dryRun=All")["spec"].get("initContainers"), "the injector is asked")
     yield lambda: written.read_text()
     process.terminate()
     assert process.wait(EXIT_SECONDS) == 0, written.read_text()
@@ -91,9 +93,9 @@ def webhook(name, url, certificate, **more):
     }
 
 
-def create(kube, pod):
+def create(kube, pod, query=""):
     namespace = pod["metadata"]["namespace"]
-    return kube.call("POST", f"/api/v1/namespaces/{namespace}/pods", {"apiVersion": "v1", "kind": "Pod", **pod})
+    return kube.call("POST", f"/api/v1/namespaces/{namespace}/pods{query}", {"apiVersion": "v1", "kind": "Pod", **pod})
 
 
 def relay_of(pod):
@@ -213,7 +215,6 @@ def later(kube, injector, certificate):
 
 def test_a_pod_that_a_later_webhook_changes_is_looked_at_again(kube, injector, later):
     def look():
-        # The API server learns of a webhook a moment after it is made.
         made = create(kube, pod_of("plain"))
         return made if len(made["spec"]["containers"]) == 2 else None
 

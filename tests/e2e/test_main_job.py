@@ -33,11 +33,11 @@ class Clients:
             self.signed[client.id], self.told[client.id] = set(), set()
             self._running[client.id].ask()
 
-    def sign(self, seconds):
+    def sign(self):
         """Lets each call until it has signed with so many keys."""
 
         try:
-            wait_for(self._all_have_signed, lambda: f"{KEYS} keys each: {self.signed}", seconds)
+            wait_for(self._all_have_signed, lambda: f"{KEYS} keys each: {self.signed}")
         finally:
             codes = {name: running.stop() for name, running in self._running.items()}
             self._journal.close()
@@ -64,7 +64,7 @@ def test_every_sdk_signs_through_rotations_without_a_failed_call(aws, start_rela
     began = time.time()
     relay = start_relay(aws).ready()
     running = Clients(relay, "payments", tmp_path)
-    running.sign(seconds=100)
+    running.sign()
     took = time.time() - began
 
     assert len(running.signed) >= 6

@@ -44,7 +44,7 @@ def roles(module_aws, kube):
 def namespaces(kube):
     """Those of the pods, which take restricted ones alone, with what a controller would put in each."""
 
-    for name in ("by-hand", "shop", "openshift"):
+    for name in ("by-hand", "shop", "openshift", "legacy"):
         kube.namespace(name, **RESTRICTED)
         kube.service_account(name, "default")
         root = {"metadata": {"name": "kube-root-ca.crt", "namespace": name}, "data": {"ca.crt": kube.authority}}
@@ -170,6 +170,9 @@ def test_the_example_pod(run, module_aws, roles):
     # The endpoint is on the loopback that the pod's containers share, and the kubelet's way in does not lead there.
     with pytest.raises(ConnectionRefusedError):
         running.sandbox.inside(lambda: http_get(f"http://{POD_IP}:9531/"))
+    # As an operator runs commands in it: without saying where its configuration is.
+    for words in (("status",), ("check", "--connect")):
+        assert running[RELAY].runs[-1].runs_well(("/credential-relay", *words)), words
     running.delete()
     running.until_over()
     arn = f"arn:aws:sts::{module_aws.spoke_account}:assumed-role/pod-payments/payments-payments"
@@ -236,6 +239,30 @@ def token_of(running, name):
 
     (mount,) = (each for each in running[name].spec.mounts if each.volume.startswith(f"{RELAY}-access-"))
     return hashlib.sha256((running.volumes.path(mount) / "token").read_bytes()).hexdigest()
+
+
+def test_the_ways_beside_the_endpoint_by_a_config_map(run, injecting, module_aws, roles):
+    """The example of docs/delivery.md, with this AWS's base and roles: a file for the relay's own user, and the metadata service."""
+
+    section = (DEPLOY.parent / "docs" / "delivery.md").read_text().partition("## With the injector\n")[2]
+    relay = yaml.safe_load(on_this_machine(module_aws, section.partition("```yaml\n")[2].partition("```")[0]))
+    given = values(module_aws, roles)
+    relay["profiles"]["legacy"] |= given["profiles"]["payments"]
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "legacy"}, "data": {"config.yaml": yaml.safe_dump(relay)}}
+    given["policy"][0] |= {"namespaces": ["legacy"], "config_maps": ["legacy"]}
+    file = "/var/run/secrets/credential-relay/credentials"
+    # What the page has in the environment of the command alone, which the injector does not look at.
+    assert f"AWS_SHARED_CREDENTIALS_FILE={file}" in section and "SERVICE_ENDPOINT=http://127.0.0.1:9533" in section
+    reads = app("reads", module_aws, f"shared={file}", "metadata=http://127.0.0.1:9533")
+    reads["securityContext"] = restricted(65532)
+    other = app("other", module_aws, "call", "files")
+    made = pod("legacy", reads, other, annotations={"config": "legacy", "profile": "legacy"})
+    running = run("legacy", made, config, secret(module_aws, "base"), create=injecting(given))
+    running.until_over()
+    found, others = did(running["reads"]), did(running["other"])
+    for by in (*found.values(), others["call"]):
+        assert ":assumed-role/pod-payments/" in by
+    assert len(found) == 2 and file not in others["files"] and f"{file.rpartition('/')[0]}/token" in others["files"]
 
 
 def test_a_random_user_a_mesh_before_it_and_a_relay_that_dies(run, injecting, module_aws, roles):

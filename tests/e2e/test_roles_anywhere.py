@@ -5,7 +5,7 @@ import json
 import pytest
 
 import identities
-from anywhere_server import Anywhere, Authority, secret_lines, write
+from anywhere_server import Anywhere, Authority, put, secret_lines, write
 from harness import SESSION_SECONDS, Relay, TestAws, wait_for
 from moto_server import role, trust
 
@@ -60,8 +60,7 @@ class World:
 
     def stop(self):
         for relay in self.relays:
-            exit_code, seconds = relay.stop()
-            assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{relay.log()[-4000:]}"
+            relay.ends_well()
             relay.known_secrets = list(self.secrets)
             assert relay.leaks() == []
         self.service.stop()
@@ -163,7 +162,7 @@ def test_a_renewed_certificate_is_used_at_the_next_rotation(quick_world):
     key = world.folder / "app.key"
     before = key.read_text()
     world.write("app", new)
-    key.write_text(before)
+    put(key, before)
     trouble = wait_for(lambda: relay.status("app")["trouble"], "the mismatch is told")
     assert trouble["cause"] == "transient" and "not the key of the first certificate" in trouble["reason"]
     assert relay.ask_for("app")[0] == 200
@@ -175,11 +174,15 @@ def test_a_renewed_certificate_is_used_at_the_next_rotation(quick_world):
 
 def test_an_expired_certificate_stops_what_is_served_in_the_end_and_a_new_one_heals_it(quick_world):
     world = quick_world
-    relay = world.start({"app": {"source": world.source("app", world.root.issue("short", ends=0.15))}}).ready()
+    # The relay must have used it by then.
+    short = world.root.issue("short", ends=0.3)
+    relay = world.start({"app": {"source": world.source("app", short)}}).ready()
     refused = wait_for(lambda: (answer := relay.ask_for("app"))[0] != 200 and answer, "nothing is served")
     assert refused[0] == 503 and "has expired at" in refused[2]
     asked = len(world.asked("app"))
-    assert all(entry["status"] == 201 for entry in world.asked("app")), "an expired certificate is not shown"
+    # What was signed in its time may come a moment later; a relay that went on to show it would have asked again since.
+    ended = short.certificate.not_valid_after_utc.timestamp()
+    assert max(entry["at"] for entry in world.asked("app")) < ended + 3, "an expired certificate is shown"
     world.write("app", world.root.issue("next"))
     wait_for(lambda: relay.ask_for("app")[0] == 200, "the new certificate heals it")
     assert len(world.asked("app")) > asked
@@ -197,11 +200,11 @@ def test_throttled_and_refused_then_served_again(quick_world):
     assert trouble["cause"] == "throttled" and "Rate exceeded" in trouble["reason"]
     assert wait_for(lambda: (found := relay.ask_for("app")[0]) != 200 and found, "nothing is served any more") == 503
     profile.fault = None
-    wait_for(lambda: relay.ask_for("app")[0] == 200, "served again", 60)
+    wait_for(lambda: relay.ask_for("app")[0] == 200, "served again")
     profile.enabled = False
     assert wait_for(lambda: (found := relay.ask_for("app")[0]) != 200 and found, "nothing is served any more") == 403
     profile.enabled = True
-    wait_for(lambda: relay.ask_for("app")[0] == 200, "served again", 60)
+    wait_for(lambda: relay.ask_for("app")[0] == 200, "served again")
 
 
 # What is wrong, and what `check --connect` says of it: words of the failure, its layer, words of the fix.

@@ -32,7 +32,7 @@ def test_a_session_is_refused_from_its_expiry_on(aws):
     (ended,) = wait_for(
         lambda: aws.journal("ended", access_key_id=key), "the session has ended", SESSION_SECONDS + 5
     )
-    assert 0 <= ended["at"] - spoke["Expiration"].timestamp() < 1
+    assert ended["at"] >= spoke["Expiration"].timestamp()
     assert refusal(as_spoke.get_caller_identity) == (403, "ExpiredToken")
     (last, *_) = reversed(aws.journal("request", access_key_id=key))
     assert last["status"] == 403

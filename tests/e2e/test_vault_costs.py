@@ -136,8 +136,8 @@ def bench(binary, tmp_path):
             world = VaultWorld(tmp_path, aws, token_ttl=f"{seconds}s", lease=f"{seconds}s")
             closing.callback(world.stop)
             made = Bench(world, binary, tmp_path / "relay")
-            closing.callback(made.relay.stop)
-            made.relay.ready(60)
+            closing.callback(made.relay.ends_well)
+            made.relay.ready()
             return made
 
         yield start
@@ -199,7 +199,6 @@ def test_what_renewals_cost(bench):
     wait_for(
         lambda: all(bench.refreshes(bench.profile(row)) >= 3 for row in moving),
         "two renewals of each profile",
-        seconds=60,
     )
     for row in moving:
         vault, aws = number(kinds[row][4]), number(kinds[row][5])
@@ -227,7 +226,7 @@ def test_what_renewals_cost(bench):
                 )
             return counted["read"] == 1 + vault * renewals and not counted["lease renewal"]
 
-        wait_for(agree, lambda: f"{row}: {bench.counts(row)}, {bench.aws_counts(row)} as {PAGE} says", seconds=10)
+        wait_for(agree, lambda: f"{row}: {bench.counts(row)}, {bench.aws_counts(row)} as {PAGE} says")
     assert bench.counts("static role") == {"login": 1, "read": 1}
 
     for login in LOGINS:

@@ -127,7 +127,7 @@ def test_the_page_works_as_it_stands(binary, module_aws, tmp_path):
                 place.cli.run_block(text)
             elif kind == "yaml":
                 relays.append(place.serve(binary, text, len(relays)))
-                relays[-1].ready(60)
+                relays[-1].ready()
                 for profile in yaml.safe_load(text)["profiles"]:
                     application = f"page-{len(relays)}-{profile}"
                     container_client(relays[-1], profile, application).get_caller_identity()

@@ -13,7 +13,12 @@ from identities import Issuer, TokenReviews
 from vault_relay import FLOOR, PROFILES, Scene, reader
 from vault_server import VaultServer
 
-SESSION_SECONDS = 6
+# AWS and Vault cut up to a second each, and a machine that is busy needs the time between a renewal and the end of service.
+SESSION_SECONDS = 8
+# Of tokens that end while a test looks: a login, another user and its trial must fit into what is left of them.
+BRIEF = 15
+# Of calls where some hang: a machine that is busy must answer all others in it.
+TIMEOUT = 4
 RENEW = "/v1/sys/leases/renew"
 
 
@@ -52,7 +57,7 @@ def scene(world, binary, tmp_path):
     started = []
     world.vault.clear()
 
-    def start(name, lease="5s", lease_max="1h", token=None, audience="vault", **given):
+    def start(name, lease="8s", lease_max="1h", token=None, audience="vault", **given):
         made = Scene(world.vault, world.aws, name, tmp_path / name, lease, lease_max, **(token or {}))
         made.furnish(world.reviews, audience)
         started.append(made.start(binary, world.issuer, **given))
@@ -70,9 +75,11 @@ def outlived(scene, profile, status):
     answer = scene.refused(profile, status)
     watch = scene.watches[profile]
     key = watch.keys()[-1]
-    *_, (_, _, _, expires) = [entry for entry in watch.seen if entry[2] == key]
-    # A tenth of such a short life is kept back; the last second may be lost to Vault's and AWS's whole ones.
-    assert watch.last_served(key) > expires - 2.5
+    *_, (_, _, _, expires, _) = [entry for entry in watch.seen if entry[2] == key]
+    *_, told_at = scene.until(lambda: watch.refused_after(key), f"{profile} is refused to its application")
+    # A tenth of such a short life is kept back; the last second may be lost to Vault's and AWS's whole ones. A refusal that may
+    # heal is held for most of a second.
+    assert told_at > expires - (2.5 if status == 403 else 1.7)
     return answer
 
 
@@ -84,53 +91,52 @@ def most(began):
 
 def test_sealed_and_unsealed(scene, world):
     sealed = scene("sealed").ready()
-    first = {name: sealed.served(name)["AccessKeyId"] for name in PROFILES}
+    user = sealed.served("user")["AccessKeyId"]
     world.vault.seal()
     began = time.time()
     for name in PROFILES:
-        said = sealed.trouble(name, "transient", "503", "Vault is sealed", state="failing")
-        assert said["trouble"]["stage"] == "source vault"
-        assert said["credential"]["access_key_id"] == first[name]
+        failure = sealed.failed(name, "transient", "503", "Vault is sealed")
+        assert failure["stage"] == "source vault"
+        assert failure["serving"].startswith(sealed.published(name))
     for name in PROFILES:
         assert outlived(sealed, name, 503)["code"] == "CredentialsUnavailable"
         said = sealed.trouble(name, "transient", "Vault is sealed", state="unavailable")
-        assert said["credential"] is None
+        assert said["credential"] is None and said["trouble"]["stage"] == "source vault"
     world.vault.unseal()
     for name in PROFILES:
         sealed.healed(name, time.time())
-    # Each attempt is one call: the token is not asked about, nor another login made.
-    refused = [entry for entry in world.vault.journal(status=503)]
+    # Each attempt is one call: the token is not asked about, nor another login made. Between sealed and active it answers 500.
+    refused = [entry for entry in world.vault.journal() if entry["status"] >= 500]
     for name in PROFILES:
         mine = [entry for entry in refused if entry["path"] in (sealed.creds + name, *([RENEW] if name == "user" else []))]
         assert len(mine) == len(sealed.failures(name)) <= most(began)
     assert len(world.vault.journal(sealed.login)) == 1
     # The user ended with its lease, once Vault could see to it.
-    sealed.until(lambda: sealed.deleted(first["user"]), "the old user is deleted")
+    sealed.until(lambda: sealed.deleted(user), "the old user is deleted")
 
 
 def test_restarted_with_everything_lost(scene, world):
     lost = scene("lost").ready()
-    first = {name: lost.served(name) for name in PROFILES}
+    user = lost.served("user")
     world.vault.kill()
     for name in PROFILES:
-        said = lost.trouble(name, "unreachable", "refused", state="failing")
-        assert said["credential"]["access_key_id"] == first[name]["AccessKeyId"]
-    world.vault.start()
+        assert lost.failed(name, "unreachable", "refused")["serving"].startswith(lost.published(name))
     began = time.time()
+    world.vault.start()
     # The mounts are gone, so the login is refused: as by an API server that is down, this may heal.
     for name in PROFILES:
         lost.trouble(name, "stale_caller", lost.login.removeprefix("/v1/"), "403")
     for name in PROFILES:
         outlived(lost, name, 503)
     # Nobody is left to end the user: its keys live, but nothing says for how long, so they are served no more.
-    assert lost.alive(first["user"])
+    assert lost.alive(user)
     logins = world.vault.journal(lost.login)
     assert 1 <= len(logins) <= most_logins(time.time() - began)
     lost.furnish(world.reviews)
     for name in PROFILES:
         lost.healed(name, time.time())
     assert len(world.vault.journal(lost.creds + "user", status=200)) == 1
-    assert lost.deleted(first["user"]["AccessKeyId"]) is None
+    assert lost.deleted(user["AccessKeyId"]) is None
 
 
 def most_logins(seconds):
@@ -175,18 +181,18 @@ def metrics(scene):
 
 
 def test_tokens_shorter_than_the_lease(scene, world):
-    short = scene("short", lease="1h", token={"token_ttl": "6s", "token_max_ttl": "6s"}).ready()
+    short = scene("short", lease="1h", token={"token_ttl": f"{BRIEF}s", "token_max_ttl": f"{BRIEF}s"}).ready()
     began = time.time()
     watch = short.watches["user"]
-    short.until(lambda: len(watch.keys()) >= 3, "the user's keys are replaced before their token ends", 40)
+    short.until(lambda: len(watch.keys()) >= 3, "the user's keys are replaced before their token ends")
     users, logins = world.vault.journal(short.creds + "user"), world.vault.journal(short.login)
     assert {entry["status"] for entry in users + logins} == {200}
     # A user needs a token of its own; one call says that the old one cannot be prolonged.
     assert len(users) <= len(watch.keys()) + 1 and len(logins) <= len(users) + 1
     assert len(world.vault.journal("/v1/auth/token/renew-self")) <= len(logins)
     assert len({entry["token"] for entry in users}) == len(users)
-    for asked, _, _, expires in watch.seen:
-        assert expires is None or expires <= asked + 6
+    for asked, _, _, expires, _ in watch.seen:
+        assert expires is None or expires <= asked + BRIEF
     for key in watch.keys()[:-2]:
         ended = short.until(lambda: short.deleted(key), "the key has died with its token")
         assert watch.last_served(key) < ended
@@ -198,8 +204,8 @@ def test_tokens_shorter_than_the_lease(scene, world):
 
 
 def test_a_policy_without_renew_self(scene, world):
-    token = {"token_ttl": "8s", "token_max_ttl": "1h", "token_no_default_policy": True}
-    bare = scene("bare", token=token).ready()
+    token = {"token_ttl": f"{BRIEF}s", "token_max_ttl": "1h", "token_no_default_policy": True}
+    bare = scene("bare", lease=f"{BRIEF - 1}s", token=token).ready()
     began = time.time()
     bare.until(lambda: len(world.vault.journal(bare.login)) >= 3, "the third login")
     renewals = world.vault.journal("/v1/auth/token/renew-self")
@@ -213,8 +219,8 @@ def test_a_policy_without_renew_self(scene, world):
 
 
 def test_the_wrong_audience(scene, world):
-    deaf = scene("deaf", audience="somebody-else")
     began = time.time()
+    deaf = scene("deaf", audience="somebody-else")
     for name in PROFILES:
         said = deaf.trouble(name, "stale_caller", "403", deaf.login.removeprefix("/v1/"), state="unavailable")
         assert said["trouble"]["stage"] == "source vault"
@@ -246,7 +252,7 @@ def test_a_secret_with_a_trailing_newline(scene, world, tmp_path, login):
 
 
 def test_slow(scene, world):
-    slow = scene("slow", lease="6s", vault={"timeout": "2s"}).ready()
+    slow = scene("slow", vault={"timeout": "10s"}).ready()
     world.vault.fault("/v1/", "delay", delay_ms=300)
     began = time.time()
     for name in PROFILES:
@@ -257,19 +263,19 @@ def test_slow(scene, world):
 
 
 def test_hung(scene, world):
-    hung = scene("hung", vault={"timeout": "1s"}).ready()
-    first = {name: hung.served(name)["AccessKeyId"] for name in PROFILES}
+    hung = scene("hung", vault={"timeout": f"{TIMEOUT}s"}).ready()
     hung.fault(RENEW, hung.creds, kind="hang")
     began = time.time()
     for name in PROFILES:
-        said = hung.trouble(name, "unreachable", "no answer within 1 s", world.vault.address, state="failing")
-        assert said["credential"]["access_key_id"] == first[name]
+        # What is held may be over by then, for seconds pass before the first failure is known.
+        hung.failed(name, "unreachable", f"no answer within {TIMEOUT} s", world.vault.address)
     for name in PROFILES:
         assert outlived(hung, name, 503)["code"] == "CredentialsUnavailable"
+        hung.trouble(name, "unreachable", f"no answer within {TIMEOUT} s", state="unavailable")
     calls = {name: [entry for entry in world.vault.journal() if entry.get("fault") and named(hung, name, entry)] for name in PROFILES}
     for name in PROFILES:
         # Each waits for the timeout too.
-        assert len(calls[name]) <= 2 + (time.time() - began) / (1 + FLOOR)
+        assert len(calls[name]) <= 2 + (time.time() - began) / (TIMEOUT + FLOOR)
     # A lease's renewal that is lost makes nobody: only the user that was there at first is.
     assert {entry["path"] for entry in calls["user"]} == {RENEW}
     world.vault.clear_faults()
@@ -306,7 +312,7 @@ def test_answers_that_are_none(scene, world):
 
 
 def test_a_redirect_to_itself_is_followed(scene, world):
-    around = scene("around", lease="4s").ready()
+    around = scene("around").ready()
     began = time.time()
     for path in (RENEW, around.creds + "session"):
         world.vault.fault(path, "redirect", location=world.vault.address, times=1)
@@ -375,11 +381,11 @@ def test_rate_limited(scene, world, told):
     vault, mount = world.vault, f"limited-{told}".lower()
     vault.api("POST", "sys/quotas/config", {"enable_rate_limit_response_headers": told})
     # Leases that can't be prolonged, so that users are read anew too.
-    limited = scene(mount, lease_max="5s").ready()
+    limited = scene(mount, lease="5s", lease_max="5s").ready()
     began = time.time()
     vault.api("POST", f"sys/quotas/rate-limit/{mount}", {"path": f"{mount}-aws/", "rate": 1, "interval": "8s"})
     for name in PROFILES:
-        limited.trouble(name, "throttled", "429")
+        limited.failed(name, "throttled", "429")
     vault.api("DELETE", f"sys/quotas/rate-limit/{mount}")
     for name in PROFILES:
         limited.healed(name, time.time())
@@ -392,11 +398,11 @@ def test_rate_limited(scene, world, told):
 
 
 def test_an_answer_that_is_lost_makes_no_second_user(scene, world):
-    lossy = scene("lossy", lease_max="5s", vault={"timeout": "1s"}).ready()
+    lossy = scene("lossy", lease="5s", lease_max="5s", vault={"timeout": f"{TIMEOUT}s"}).ready()
     lossy.fault(lossy.creds + "user", kind="hang", after=True, times=1)
-    lossy.trouble("user", "unreachable", "no answer within 1 s")
+    lossy.failed("user", "unreachable", f"no answer within {TIMEOUT} s")
     outlived(lossy, "user", 503)
-    lossy.healed("user", time.time(), seconds=60)
+    lossy.healed("user", time.time())
     reads = world.vault.journal(lossy.creds + "user")
     (at,) = [place for place, entry in enumerate(reads) if entry.get("fault")]
     assert reads[at + 1]["start_ms"] - reads[at]["start_ms"] >= 30_000

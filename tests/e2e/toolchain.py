@@ -194,6 +194,7 @@ PARTS = {
             [sys.executable, "-c", "import sys; print(sys.version, sys.base_prefix)"],
             lambda folder: musl.build_zig(folder, run),
         ),
+        Part("auditable", [musl.IMAGE / "auditable"], ["rustc", "-vV"], lambda folder: run(musl.IMAGE / "auditable", folder)),
         *(
             Part(
                 f"musl-{machine}",

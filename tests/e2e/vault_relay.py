@@ -8,7 +8,7 @@ import re
 import threading
 import time
 
-from harness import Relay, wait_for
+from harness import Relay, wait_for, whole_lines
 from moto_server import policy, role, trust
 
 PROFILES = ("user", "session")
@@ -32,7 +32,7 @@ def reader(aws):
 
 
 class Watch:
-    """An application that asks for one profile without a pause, and notes what it was given and when it had asked."""
+    """An application that asks for one profile without a pause, and notes when it asked, what it was given, and when."""
 
     def __init__(self, relay, profile, pause=0.05):
         self.profile = profile
@@ -55,7 +55,7 @@ class Watch:
                 expires = epoch(said["Expiration"]) if status == 200 else None
                 if status == 200:
                     self.secrets.update(said[name] for name in ("SecretAccessKey", "Token") if said.get(name))
-                self.seen.append((asked, status, key, expires))
+                self.seen.append((asked, status, key, expires, time.time()))
         except Exception as error:  # told by whoever stops it
             self._failed = error
 
@@ -65,21 +65,28 @@ class Watch:
         assert self._failed is None, f"{self.profile}: {self._failed!r}"
 
     def statuses(self, since=0):
-        return {status for asked, status, _, _ in self.seen if asked >= since}
+        return {status for asked, status, *_ in self.seen if asked >= since}
 
     def keys(self, since=0):
         """The keys that were served, in order, each once."""
 
-        return list(dict.fromkeys(key for asked, _, key, _ in self.seen if key and asked >= since))
+        return list(dict.fromkeys(key for asked, _, key, *_ in self.seen if key and asked >= since))
 
     def last_served(self, key):
-        return max((asked for asked, _, served, _ in self.seen if served == key), default=None)
+        return max((asked for asked, _, served, *_ in self.seen if served == key), default=None)
+
+    def refused_after(self, key):
+        """The first refusal since it was given this key for the last time, as it was noted; None if there was none."""
+
+        seen = list(self.seen)
+        last = max(place for place, entry in enumerate(seen) if entry[2] == key)
+        return next((entry for entry in seen[last:] if entry[1] != 200), None)
 
 
 class Scene:
     """One relay at one Vault. Its mounts, its policy and its role are its own, so scenes can share a Vault."""
 
-    def __init__(self, vault, aws, name, folder, lease="5s", lease_max="1h", **token):
+    def __init__(self, vault, aws, name, folder, lease="8s", lease_max="1h", **token):
         self.vault, self.aws, self.name, self.folder = vault, aws, name, folder
         self.creds, self.login = f"/v1/{name}-aws/creds/", f"/v1/auth/{name}-k8s/login"
         self._lease = {"lease": lease, "lease_max": lease_max}
@@ -177,24 +184,24 @@ class Scene:
 
         return self.relay.status(profile)
 
-    def until(self, look, what, seconds=30):
-        return wait_for(look, lambda: f"{self.name}: {what}\n{self.warnings()}", seconds)
+    def until(self, look, what):
+        return wait_for(look, lambda: f"{self.name}: {what}\n{self.warnings()}")
 
-    def served(self, profile, seconds=30):
+    def served(self, profile):
         """Waits until something is served, and gives its document."""
 
         def look():
             status, _, body = self.relay.ask_for(profile)
             return status == 200 and json.loads(body)
 
-        return self.until(look, f"{profile} is served", seconds)
+        return self.until(look, f"{profile} is served")
 
     def ready(self):
         for profile in PROFILES:
             self.served(profile)
         return self
 
-    def trouble(self, profile, cause, *words, state=None, seconds=30):
+    def trouble(self, profile, cause, *words, state=None):
         """Waits for a failure of this cause in these words, and gives what `status` says then."""
 
         def look():
@@ -203,34 +210,47 @@ class Scene:
             fits = found and found["cause"] == cause and all(word in found["reason"] for word in words)
             return fits and state in (None, said["state"]) and said
 
-        return self.until(look, f"{profile} is in trouble: {cause} {words} {state or ''}", seconds)
+        return self.until(look, f"{profile} is in trouble: {cause} {words} {state or ''}")
 
-    def refused(self, profile, status, seconds=30):
+    def failed(self, profile, cause, *words):
+        """Waits for such a failure, and gives its first entry in the log: that stays, where a state lasts for a moment."""
+
+        def look():
+            failures = self.entries("refresh failed", profile=profile, cause=cause)
+            return next((failure for failure in failures if all(word in failure["reason"] for word in words)), None)
+
+        return self.until(look, f"{profile} has failed: {cause} {words}")
+
+    def refused(self, profile, status):
         """Waits until nothing is served any more, and gives the answer that comes instead."""
 
         def look():
             found, kind, body = self.relay.ask_for(profile)
             return found != 200 and (found, kind, body)
 
-        found, kind, body = self.until(look, f"{profile} is not served", seconds)
+        found, kind, body = self.until(look, f"{profile} is not served")
         assert (found, kind) == (status, "application/json"), body
         return json.loads(body)
 
-    def healed(self, profile, since, seconds=40):
+    def healed(self, profile, since):
         """Waits until keys are served that were not before, or later, and nothing is wrong any more."""
 
         def look():
             said = self.status(profile)
             return said["state"] == "ready" and epoch(said["credential"]["expires"]) > since and said
 
-        return self.until(look, f"{profile} has healed", seconds)
+        return self.until(look, f"{profile} has healed")
+
+    def published(self, profile):
+        """The key that was rotated to last, by the log: whoever asks may be a rotation behind."""
+
+        return self.entries("rotated", profile=profile)[-1]["access_key_id"]
 
     def entries(self, message, **wanted):
         """The relay's log entries whose message begins so."""
 
         found = []
-        # A line that is being written is left for the next look.
-        for line in self.relay.log().rpartition("\n")[0].splitlines():
+        for line in whole_lines(self.relay.log()):
             if message in line:
                 entry = json.loads(line)
                 fields = entry.get("fields", entry)
@@ -250,8 +270,7 @@ class Scene:
     def stop(self):
         for watch in self.watches.values():
             watch.stop()
-        exit_code, seconds = self.relay.stop()
-        assert exit_code == 0, f"after SIGTERM: {exit_code} in {seconds:.1f} s\n{self.relay.log()[-4000:]}"
+        self.relay.ends_well()
         self.check()
 
     def check(self):
@@ -260,7 +279,7 @@ class Scene:
         ends = self.aws.expiries()
         for watch in self.watches.values():
             self.relay.known_secrets += watch.secrets
-            for asked, status, key, expires in watch.seen:
+            for asked, status, key, expires, _ in watch.seen:
                 assert status in (200, 403, 503), status
                 if status == 200:
                     assert asked < expires, f"{watch.profile}: {key} was served {asked - expires:.2f} s after its end"

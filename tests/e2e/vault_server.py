@@ -8,17 +8,21 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import ssl
 import subprocess
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import toolchain
-from harness import EXIT_SECONDS, environment, spawn, wait_for
+from harness import EXIT_SECONDS, environment, keep_port, spawn, wait_for
 from identities import SERVER_ID
 from moto_server import user
+
+
+# So long an answer of Vault's is waited for that a test would count.
+ON_THE_WAY = 5
 
 
 class Unsupported(Exception):
@@ -35,7 +39,9 @@ class VaultServer:
         self._root_token = root_token
         self._flags = flags
         self._process = None
-        self._port = 0
+        # While there is no Vault, too.
+        self._kept = keep_port()
+        self._port = self._kept.getsockname()[1]
         self.start()
 
     def start(self):
@@ -53,7 +59,6 @@ class VaultServer:
         self.control = described.get("control")
         self.address, self.root_token = described["address"], described["root_token"]
         self.unseal_keys, self.version = described["unseal_keys"], described.get("version")
-        self._port = urlsplit(self.address).port
 
     def _command(self):
         flags = {"listen": f"127.0.0.1:{self._port}", "root-token": self._root_token, **self._flags}
@@ -70,10 +75,6 @@ class VaultServer:
     def _dev_command(self, binary):
         if self._tls or self._flags:
             raise Unsupported(f"TLS and {sorted(self._flags)} need tests/vault: unset VAULT_BIN")
-        if not self._port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self._port = probe.getsockname()[1]
         self._root_token = self._root_token or f"root-{os.urandom(12).hex()}"
         listen = f"-dev-listen-address=127.0.0.1:{self._port}"
         return [binary, "server", "-dev", listen, f"-dev-root-token-id={self._root_token}", "-dev-no-store-token"]
@@ -91,6 +92,7 @@ class VaultServer:
     def stop(self):
         self._process.terminate()
         self._end()
+        self._kept.close()
 
     def kill(self):
         self._process.kill()
@@ -169,10 +171,18 @@ class VaultServer:
         path_prefix begins with /v1/.
         """
 
+        chosen = self._seen(path_prefix)
+        until = time.monotonic() + ON_THE_WAY
+        # What is being answered has no status yet, and is none that a test looks for.
+        while any(not entry["status"] and "fault" not in entry for entry in chosen) and time.monotonic() < until:
+            time.sleep(0.02)
+            chosen = self._seen(path_prefix)
+        return [entry for entry in chosen if all(entry.get(name) == value for name, value in wanted.items())]
+
+    def _seen(self, path_prefix):
         own = token_digest(self.root_token)
         seen = [entry for entry in self._control("GET", "/journal") if entry.get("token") != own]
-        chosen = [entry for entry in seen if entry["path"].startswith(path_prefix)]
-        return [entry for entry in chosen if all(entry.get(name) == value for name, value in wanted.items())]
+        return [entry for entry in seen if entry["path"].startswith(path_prefix)]
 
     def clear(self):
         """Forgets the journal and the faults, and ends what hangs."""

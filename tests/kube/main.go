@@ -20,11 +20,11 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -85,7 +85,7 @@ func run(folder string) error {
 	if err := os.WriteFile(filepath.Join(folder, "audit.yaml"), []byte(audit), 0o600); err != nil {
 		return err
 	}
-	port, err := freePort()
+	port, err := keptPort()
 	if err != nil {
 		return err
 	}
@@ -234,12 +234,22 @@ func writeKey(path string) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// freePort is one that was free a moment ago: the API server's own flag has no word for any that is.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// keptPort is one of loopback that the kernel gives to nobody else until this process ends: the API server's own flag has no word for
+// any that is free, and it listens seconds later. It may do so, since it lets addresses be used again, as this does.
+func keptPort() (int, error) {
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	if err := syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		return 0, err
+	}
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return 0, err
+	}
+	name, err := syscall.Getsockname(socket)
+	if err != nil {
+		return 0, err
+	}
+	return name.(*syscall.SockaddrInet4).Port, nil
 }

@@ -3,11 +3,13 @@
 //! The tests know every secret: what the upstream handed out, the base's keys, the access tokens
 //! and what strangers present in their place.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use credential_relay::admin;
 use credential_relay::credential::{Credential, Session};
 use credential_relay::dev::sts::{Fault, FaultKind, IssuedLifetime};
 use credential_relay::endpoint::{Keyring, access};
@@ -15,7 +17,9 @@ use credential_relay::sources::Freshness;
 use credential_relay::store::{self, Served};
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -25,7 +29,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::common::{HUB, SPOKE, USER_KEY, USER_SECRET, World, parse, two_hops};
 use crate::harness::{
-    Answer, Place, Program, Relay, ask, ask_socket, eventually, exchange, run, token, write_config,
+    Answer, DEADLINE, Place, Program, Relay, ask, ask_socket, eventually, exchange, request, run,
+    token, write_config,
 };
 use crate::search::Secrets;
 
@@ -33,6 +38,9 @@ use crate::search::Secrets;
 const WRONG_SECRET: &str = "jWalrXUtnFEMI/K7MDENG/bPxRfiCZYEKELPMAXE";
 /// What a stranger presents.
 const WRONG_TOKEN: &str = "token-of-another-relay-that-leaked-here";
+
+/// Sessions are renewed while the tests look, and the mistyped one is not over before it was shown.
+const SESSION: Duration = Duration::from_secs(15);
 
 const PROFILES: [&str; 4] = ["payments", "denied", "mistyped", "broken"];
 
@@ -162,18 +170,84 @@ async fn ask_wrongly(world: &World, place: &Place, heard: &mut Heard) {
         own.clone(),
     ] {
         for address in [place.endpoint, place.admin] {
-            let stream = TcpStream::connect(address).await.unwrap();
-            // Where nothing comes back there is nothing to search.
-            let cut_short =
-                tokio::time::timeout(Duration::from_millis(200), exchange(stream, &text));
-            if let Ok(Ok(answer)) = cut_short.await {
-                heard.answer("a malformed request", &answer);
-            }
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut said = Vec::new();
+            // Nothing more comes, so it need not wait for the rest. A refusal may end in a reset.
+            let asked = async {
+                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut said).await;
+            };
+            let ended = tokio::time::timeout(DEADLINE, asked).await;
+            assert!(ended.is_ok(), "the connection is not closed");
+            heard.note("a malformed request", String::from_utf8(said).unwrap());
         }
     }
     for path in [&format!("/rotate/{own}"), "/rotate/nobody", &as_path] {
         let answer = ask_socket(&place.socket, "POST", path).await.unwrap();
         heard.answer("a request to the socket", &answer);
+    }
+}
+
+/// What the admin listeners have, and what they have not.
+const ADMIN_PATHS: [&str; 20] = [
+    "/",
+    "*",
+    "/livez",
+    "/readyz",
+    "/readyz?verbose",
+    "/startupz",
+    "/metrics",
+    "/metrics?name%5B%5D=credential_relay_requests_total",
+    "/status",
+    "/status?secrets=true",
+    "/status/payments",
+    "/rotate",
+    "/rotate/",
+    "/rotate/payments",
+    "/rotate/nobody",
+    "/rotate/..%2fstatus",
+    "/v1/credentials",
+    "/v1/credentials/payments",
+    "/latest/meta-data/iam/security-credentials/payments",
+    "http://localhost/v1/credentials/payments",
+];
+
+/// Asks both admin listeners in every way. Whatever comes back is searched whole: no answer of theirs may be a
+/// credential.
+async fn ask_admin(world: &World, place: &Place, heard: &mut Heard) {
+    let own = token(world, "payments");
+    let headers = [
+        &[][..],
+        &[("Authorization", own.as_str()), ("X-aws-ec2-metadata-token", &own), ("Cookie", &own)],
+        &[("X-HTTP-Method-Override", "GET"), ("X-Original-URL", "/status"), ("Accept", "*/*")],
+        &[("Range", "bytes=0-"), ("TE", "trailers"), ("Host", own.as_str())],
+    ];
+    // Most answers are alike.
+    let mut answers = HashMap::new();
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "X"]
+    {
+        for path in ADMIN_PATHS {
+            for headers in headers {
+                let text = request(method, path, headers);
+                let stream = TcpStream::connect(place.admin).await.unwrap();
+                let answer = exchange(stream, &text).await.unwrap();
+                answers.entry(format!("{answer:?}")).or_insert(format!("the admin port to {text}"));
+                // That is what the socket is for, and takes its time.
+                if (method, path) == ("POST", "/rotate/payments") {
+                    assert_eq!(answer.status, 404, "{answer:?}");
+                    continue;
+                }
+                let stream = UnixStream::connect(&place.socket).await.unwrap();
+                let answer = exchange(stream, &text).await.unwrap();
+                answers
+                    .entry(format!("{answer:?}"))
+                    .or_insert(format!("the admin socket to {text}"));
+            }
+        }
+    }
+    for (answer, origin) in answers {
+        heard.note(origin, answer);
     }
 }
 
@@ -186,6 +260,7 @@ async fn drive(world: &World, place: &Place, heard: &mut Heard) {
             .await;
     }
     ask_wrongly(world, place, heard).await;
+    ask_admin(world, place, heard).await;
     for fault in [
         Fault::every(FaultKind::Latency(Duration::from_millis(50))),
         Fault::next(FaultKind::Hang, 1),
@@ -211,6 +286,7 @@ async fn drive(world: &World, place: &Place, heard: &mut Heard) {
     let rotated = place.rotate("payments").await;
     assert!(rotated.body.contains("SignatureDoesNotMatch"), "{rotated:?}");
     heard.answer("/rotate", &rotated);
+    ask_admin(world, place, heard).await;
     world.write_base(USER_KEY, USER_SECRET, None);
     for profile in PROFILES {
         heard.answer("/rotate", &place.rotate(profile).await);
@@ -267,7 +343,7 @@ fn listen() -> (Sink, Sink) {
 #[tokio::test]
 async fn in_process_at_trace() {
     let (let_through, all) = listen();
-    let world = World::live(IssuedLifetime::AtMost(Duration::from_secs(6))).await;
+    let world = World::live(IssuedLifetime::AtMost(SESSION)).await;
     let config = parse(&configuration(&world).await);
     let relay = Relay::start(&config);
     let mut heard = Heard::default();
@@ -291,7 +367,7 @@ async fn in_process_at_trace() {
 
 #[tokio::test]
 async fn in_the_program_at_trace() {
-    let world = World::live(IssuedLifetime::AtMost(Duration::from_secs(6))).await;
+    let world = World::live(IssuedLifetime::AtMost(SESSION)).await;
     let text = configuration(&world).await;
     let config = write_config(&world, &text);
     let mut relay = Program::serve(&world, &text, &["--drain", "0"]);
@@ -353,7 +429,7 @@ async fn in_the_program_at_trace() {
 async fn in_debug_prints() {
     let world = World::start(IssuedLifetime::AsAsked).await;
     let credential = session(&world).await;
-    let access_token = access::load_or_create(&world.token_file("payments")).unwrap();
+    let access_token = access::load_or_create(&world.token_file("payments")).unwrap().0;
     let clock = world.clock.clone();
     let served = Arc::new(Served::new(credential.clone(), clock.now()).unwrap());
     let (publisher, reader) = store::channel(clock.now().wall);
@@ -365,14 +441,14 @@ async fn in_debug_prints() {
         Keyring { tokens: vec![access_token.clone()], digests: vec![access_token.digest()] },
         &world.metrics,
     );
-    let seen = credential_relay::admin::Profile::new(reader.clone(), "file".to_owned());
-    let profiles = [("payments".parse().unwrap(), seen)].into();
-    let status = credential_relay::admin::status::Status::of(
-        &profiles,
-        &[world.address],
-        world.address,
-        clock.now(),
-    );
+    let seen = admin::Profile::new(reader.clone().into(), "file".to_owned());
+    let profiles: admin::Profiles = [("payments".parse().unwrap(), seen)].into();
+    let seen = admin::Seen {
+        profiles: watch::Sender::new(Arc::new(profiles)).subscribe(),
+        configuration: watch::Sender::new(admin::Configuration::InUse).subscribe(),
+        endpoint: vec![world.address],
+    };
+    let status = admin::status::Status::of(&seen, world.address, clock.now());
     let directory = credential_relay::endpoint::Directory::new(vec![Arc::new(profile)]);
     let config = world.config(&two_hops());
     let texts = [
@@ -382,7 +458,7 @@ async fn in_debug_prints() {
         ("a snapshot", format!("{snapshot:?} {:?}", snapshot.view(clock.now()))),
         ("the store", format!("{publisher:?} {reader:?}")),
         ("the directory", format!("{directory:?}")),
-        ("the status", format!("{status:?} {profiles:?}")),
+        ("the status", format!("{status:?} {seen:?}")),
         ("the configuration", format!("{config:?}")),
         ("the upstream", format!("{:?}", world.sts)),
         ("the metrics", world.metrics.render()),

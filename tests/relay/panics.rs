@@ -57,6 +57,7 @@ async fn rotate_over_a_panic() {
     let profile: credential_relay::config::values::ProfileName = "payments".parse().unwrap();
     let rotation = Rotation {
         metrics: Metrics::new().profile(&profile),
+        audit: credential_relay::audit::Audit::Off,
         profile,
         source: Box::new(Panics),
         long_lived_keys: LongLivedKeys::Refused,

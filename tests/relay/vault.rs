@@ -261,7 +261,8 @@ async fn a_dead_vault_is_spared_and_what_is_held_is_served() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let calls = bench.vault.ledger().calls().len() - before;
-    assert!(calls <= 4, "requests of applications cause none: {calls}");
+    // The rotation's own are few, however long this took: it backs off.
+    assert!(calls < 10, "requests of applications cause none: {calls}");
     bench.vault.seal(false);
     assert_eq!(relay.place.rotate("hub").await.status, 200);
     relay.stop().await;

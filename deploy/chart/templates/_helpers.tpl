@@ -58,7 +58,7 @@
 
 {{/* A duration such as 1h30m, in hours. */}}
 {{- define "credential-relay.hours" -}}
-{{- $each := dict "ms" 3600000.0 "s" 3600.0 "m" 60.0 "h" 1.0 "d" 0.041666666666666664 -}}
+{{- $each := dict "ms" 3600000.0 "s" 3600.0 "m" 60.0 "h" 1.0 -}}
 {{- $hours := 0.0 -}}
 {{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
 {{- $unit := regexFind "[a-z]+" . -}}

@@ -23,7 +23,23 @@
 {{- end -}}
 {{- $_ := set $settings "image" (merge (dict "reference" $reference) $image) -}}
 {{- $_ := set $settings "address" (dig "configuration" "endpoint" "listen" "127.0.0.1:9531" $settings) -}}
+{{- $admin := dig "configuration" "admin" "listen" "0.0.0.0:9532" $settings -}}
+{{- if and (not $settings.execProbes) (regexMatch "^(127\\.|\\[::1\\])" $admin) -}}
+{{- fail (printf "credential-relay: configuration.admin.listen is %s: the kubelet asks at the pod's own address, so listen at 0.0.0.0, or set execProbes" $admin) -}}
+{{- end -}}
+{{- $_ := set $settings "adminPort" (regexFind "[0-9]+$" $admin | int) -}}
+{{- if not $settings.adminPort }}{{ fail (printf "credential-relay: configuration.admin.listen is %s: name a port, since the pod's specification must" $admin) }}{{ end -}}
 {{- toYaml $settings -}}
+{{- end -}}
+
+{{/* What the kubelet asks: called with (list settings startup|live). */}}
+{{- define "credential-relay.probe" -}}
+{{- $name := index . 1 -}}
+{{- if (index . 0).execProbes -}}
+exec: { command: [/credential-relay, healthcheck, --probe, {{ $name }}] }
+{{- else -}}
+httpGet: { path: /{{ $name }}z, port: relay-admin }
+{{- end -}}
 {{- end -}}
 
 {{/* The relay's configuration, with the access tokens of the containers: each has a file of its own. */}}

@@ -17,6 +17,7 @@ and these are the settings:
   mounts         ConfigMaps and Secrets, such as a CA: configMap or secret, and mountPath
   env            a map of further variables of the sidecar
   resources, runAsUser (65532, or null for the platform's own), startupFailureThreshold (300)
+  execProbes     true in a pod with a service mesh's proxy, which would stand between the kubelet and a probe by HTTP (false)
 */}}
 
 {{- define "credential-relay.sidecar" -}}
@@ -41,14 +42,14 @@ and these are the settings:
     - name: CREDENTIAL_RELAY_CONFIG_TEXT
       value: {{ include "credential-relay.configurationText" . | replace "$" "$$" | quote }}
   ports:
-    - { name: relay-admin, containerPort: 9532, protocol: TCP }
+    - { name: relay-admin, containerPort: {{ int64 $settings.adminPort }}, protocol: TCP }
   startupProbe:
-    httpGet: { path: /startupz, port: relay-admin }
+    {{- include "credential-relay.probe" (list $settings "startup") | nindent 4 }}
     periodSeconds: 1
     timeoutSeconds: 5
     failureThreshold: {{ default 300 $settings.startupFailureThreshold }}
   livenessProbe:
-    httpGet: { path: /livez, port: relay-admin }
+    {{- include "credential-relay.probe" (list $settings "live") | nindent 4 }}
     timeoutSeconds: 5
   resources:
     {{- default (dict "requests" (dict "cpu" "5m" "memory" "16Mi") "limits" (dict "cpu" "500m" "memory" "32Mi")) $settings.resources | toYaml | nindent 4 }}

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 
 use super::resolve;
 use crate::config::document::{
-    AdminDocument, EndpointDocument, Named, ProfileDocument, SourceDocument, StsDocument,
-    VaultDocument,
+    AdminDocument, AuditDocument, EndpointDocument, Named, ProfileDocument, SandboxDocument,
+    SourceDocument, StsDocument, VaultDocument,
 };
 use crate::config::mistakes::Mistakes;
 use crate::config::values;
@@ -143,6 +143,13 @@ pub struct RelayDocument {
     /// As in the relay's own file.
     #[deserr(default)]
     pub admin: Option<AdminDocument>,
+    /// As in the relay's own file.
+    #[deserr(default)]
+    pub audit: Option<AuditDocument>,
+    /// As in the relay's own file.
+    #[deserr(default)]
+    #[schemars(extend("default" = "best-effort"))]
+    pub sandbox: Option<SandboxDocument>,
     /// As in the relay's own file.
     #[deserr(default)]
     pub sts: Option<StsDocument>,

@@ -12,7 +12,7 @@ use super::sts::Defaults;
 use crate::arn::{Partition, RoleArn};
 use crate::config::Hop;
 use crate::config::document::{HopDocument, PolicyValue, ProfileDocument};
-use crate::config::mistakes::{Place, shape, told};
+use crate::config::mistakes::{Place, shape};
 use crate::config::template::{Pod, Template};
 use crate::config::values::{self, PolicyArn, PolicyDocument, SessionName, Tag};
 use crate::config::vault::CredentialType;
@@ -255,7 +255,7 @@ impl Resolver<'_> {
                 Some(tag) => tag.transitive = true,
                 None if self.mistakes.touch(tags_at) => {}
                 None => {
-                    let what = format!("{} is not among the tags of this hop", told(key));
+                    let what = format!("{}, which is not among the tags of this hop", shape(key));
                     self.mistakes.add(at.push_index(number), what);
                 }
             }

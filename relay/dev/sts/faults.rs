@@ -1,6 +1,7 @@
 //! Faults on demand: what a real upstream does only when it is least wanted.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -153,12 +154,25 @@ impl std::error::Error for FaultError {}
 
 /// The faults of one upstream, which may be changed while it runs.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Vec<Fault>,
+    /// Where they are looked up before each call, and what stood there last.
+    file: Option<(PathBuf, String)>,
+}
 
 impl Faults {
     /// Replaces all faults; an empty list ends them.
     pub fn set(&self, faults: Vec<Fault>) {
-        *self.lock() = faults;
+        self.lock().faults = faults;
+    }
+
+    /// From now on the faults are those of a file, one a line, which may change at any time. While it
+    /// is not there, there are none.
+    pub fn follow(&self, file: PathBuf) {
+        self.lock().file = Some((file, String::new()));
     }
 
     /// What strikes the present call: how much later it is answered, and the first of the faults
@@ -166,7 +180,9 @@ impl Faults {
     pub(super) fn draw(&self) -> (Duration, Option<FaultKind>) {
         let mut latency = Duration::ZERO;
         let mut first = None;
-        for fault in self.lock().iter_mut() {
+        let mut state = self.lock();
+        state.look_up();
+        for fault in &mut state.faults {
             let kind = fault.kind;
             match kind {
                 FaultKind::Latency(more) if fault.reach.strikes() => latency += more,
@@ -177,8 +193,30 @@ impl Faults {
         (latency, first)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes over what the file says, if that has changed: a fault that has struck as often as it was
+    /// to does not begin anew at each look.
+    fn look_up(&mut self) {
+        let Some((file, known)) = &mut self.file else {
+            return;
+        };
+        let said = std::fs::read_to_string(&*file).unwrap_or_default();
+        if said == *known {
+            return;
+        }
+        match said.lines().map(str::parse).collect() {
+            Ok(faults) => self.faults = faults,
+            Err(error) => {
+                let error: FaultError = error;
+                tracing::warn!(file = %file.display(), %error, "the faults from before stay");
+            }
+        }
+        *known = said;
     }
 }
 
@@ -240,6 +278,23 @@ mod tests {
             ]
         );
         faults.set(vec![]);
+        assert_eq!(faults.draw(), (Duration::ZERO, None));
+    }
+
+    #[test]
+    fn faults_follow_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("faults");
+        let faults = Faults::default();
+        faults.follow(file.clone());
+        assert_eq!(faults.draw(), (Duration::ZERO, None));
+        std::fs::write(&file, "latency=1s\nthrottle=1\n").unwrap();
+        let second = Duration::from_secs(1);
+        assert_eq!(faults.draw(), (second, Some(FaultKind::Throttle)));
+        assert_eq!(faults.draw(), (second, None));
+        std::fs::write(&file, "latency=1s\nflood\n").unwrap();
+        assert_eq!(faults.draw(), (second, None));
+        std::fs::remove_file(&file).unwrap();
         assert_eq!(faults.draw(), (Duration::ZERO, None));
     }
 

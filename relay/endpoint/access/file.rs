@@ -17,23 +17,24 @@ const MODE: u32 = 0o444;
 /// The mode of the folders that lead there, where the relay makes them.
 const FOLDER_MODE: u32 = 0o755;
 
-/// Reads the token from its file, or writes a fresh one if there is no file.
+/// Reads the token from its file, or writes a fresh one if there is no file; says whether it wrote it.
 ///
 /// The file appears whole, without a newline (which makes botocore, JavaScript, Go, Java and .NET
 /// fail), and if another process writes it at the same time, its token is taken.
 ///
 /// # Errors
 /// If the file cannot be read or written, or holds no access token.
-pub fn load_or_create(path: &Path) -> Result<AccessToken, TokenFileError> {
+pub fn load_or_create(path: &Path) -> Result<(AccessToken, bool), TokenFileError> {
     let failed = |fault| TokenFileError { path: path.to_owned(), fault };
     if let Some(token) = load(path).map_err(failed)? {
-        return Ok(token);
+        return Ok((token, false));
     }
     let token = AccessToken::generate().map_err(|error| failed(Fault::Random(error)))?;
     match create(path, &token) {
-        Ok(()) => Ok(token),
+        Ok(()) => Ok((token, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            load(path).and_then(|found| found.ok_or(Fault::Write(error))).map_err(failed)
+            let found = load(path).and_then(|found| found.ok_or(Fault::Write(error)));
+            found.map(|token| (token, false)).map_err(failed)
         }
         Err(error) => Err(failed(Fault::Write(error))),
     }
@@ -186,12 +187,13 @@ mod tests {
     fn a_file_that_is_not_there_is_written_for_everybody_to_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("payments/deep/token");
-        let token = load_or_create(&path).unwrap();
+        let (token, written) = load_or_create(&path).unwrap();
+        assert!(written);
         assert_eq!(fs::read_to_string(&path).unwrap(), token.expose());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
         assert_eq!(names(path.parent().unwrap()), ["token"]);
-        let again = load_or_create(&path).unwrap();
-        assert_eq!(again.expose(), token.expose());
+        let (again, written) = load_or_create(&path).unwrap();
+        assert_eq!((again.expose(), written), (token.expose(), false));
     }
 
     #[test]
@@ -200,7 +202,7 @@ mod tests {
         let path = folder.path().join("token");
         let tokens: Vec<_> = std::thread::scope(|scope| {
             let writers: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| load_or_create(&path).unwrap())).collect();
+                (0..8).map(|_| scope.spawn(|| load_or_create(&path).unwrap().0)).collect();
             writers.into_iter().map(|w| w.join().unwrap()).collect()
         });
         let written = fs::read_to_string(&path).unwrap();
@@ -216,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, "token-of-a-test-0001\r\n").unwrap();
-        assert_eq!(load_or_create(&path).unwrap().expose(), "token-of-a-test-0001");
+        assert_eq!(load_or_create(&path).unwrap().0.expose(), "token-of-a-test-0001");
     }
 
     #[test]

@@ -126,6 +126,7 @@ fn start(keys: &[(u32, Duration)], answers: &[(u32, &[Option<Cause>])]) -> Bench
     let (dead, heard) = mpsc::unbounded_channel();
     let rotation = Rotation {
         metrics: metrics.profile(&profile),
+        audit: crate::audit::Audit::Off,
         profile,
         source: Box::new(Users { world: Arc::clone(&world), clock: clock.clone(), dead: heard }),
         long_lived_keys: LongLivedKeys::Refused,

@@ -195,8 +195,8 @@ async fn answers_of_no_use_are_explained() {
 
 #[tokio::test]
 async fn an_address_where_nobody_listens_is_unreachable() {
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut source = container(gone, Authorization::Nothing, &[]);
+    // Nobody has listened on this port for decades; one that was free a moment ago may be somebody's.
+    let mut source = container(([127, 0, 0, 1], 1).into(), Authorization::Nothing, &[]);
     let failure = source.fetch(Freshness::Reuse).await.unwrap_err();
     assert_eq!(failure.cause, Cause::Unreachable);
     assert!(failure.reason.contains("refused"), "{failure}");

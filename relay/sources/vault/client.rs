@@ -15,11 +15,12 @@ use hyper::{HeaderMap, Method, Request, Response, Uri};
 use rustify::endpoint::Endpoint;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
 use super::wire::{Answer, Errors};
 use crate::config::values::VaultNamespace;
 use crate::config::vault::Vault;
-use crate::credential::{Secret, scrub};
+use crate::credential::{Secret, scrub, wiped};
 use crate::metrics::ProfileMetrics;
 use crate::sources::headers::{AGENT, location, retry_after, shown};
 use crate::transport::{SendError, Transport};
@@ -30,6 +31,9 @@ const CATCHING_UP: u32 = 5;
 
 /// So much of a page that is none of Vault's is looked at.
 const PAGE_START: usize = 1 << 10;
+
+/// So many of the errors in an answer are looked at; Vault gives one or two.
+const MOST_ERRORS: usize = 5;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
@@ -191,7 +195,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}/v1/{path}", self.settings.address))
-            .body(Bytes::from(body))
+            .body(wiped(body))
             .map_err(|_| unfit())?;
         let secret = |text: &str| HeaderValue::from_str(text).ok();
         let headers = request.headers_mut();
@@ -321,7 +325,10 @@ fn path_of(endpoint: &impl Endpoint) -> String {
 fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
     let secrets = || call.secrets.iter().copied().chain(call.token);
     let (errors, page) = match serde_json::from_slice(answer.body()) {
-        Ok(Errors { errors }) => (errors.iter().map(|text| scrub(text, secrets())).collect(), None),
+        Ok(Errors { errors }) => {
+            let errors = errors.iter().take(MOST_ERRORS);
+            (errors.map(|text| scrub(text, secrets())).collect(), None)
+        }
         Err(_) => {
             let start = answer.body().get(..PAGE_START).unwrap_or(answer.body());
             (Vec::new(), Some(scrub(&String::from_utf8_lossy(start), secrets())))
@@ -340,16 +347,16 @@ fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
 pub(super) struct Ask {
     path: String,
     method: rustify::enums::RequestMethod,
-    body: Vec<u8>,
+    body: Zeroizing<Vec<u8>>,
 }
 
 impl Ask {
     pub(super) fn get(path: String) -> Self {
-        Self { path, method: rustify::enums::RequestMethod::GET, body: Vec::new() }
+        Self { path, method: rustify::enums::RequestMethod::GET, body: Zeroizing::default() }
     }
 
     pub(super) fn post(path: String, body: &serde_json::Value) -> Self {
-        let body = body.to_string().into_bytes();
+        let body = Zeroizing::new(body.to_string().into_bytes());
         Self { path, method: rustify::enums::RequestMethod::POST, body }
     }
 }
@@ -368,6 +375,28 @@ impl Endpoint for Ask {
     }
 
     fn body(&self) -> Result<Option<Vec<u8>>, rustify::errors::ClientError> {
-        Ok(Some(self.body.clone()).filter(|body| !body.is_empty()))
+        Ok(Some(self.body.to_vec()).filter(|body| !body.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn an_answer_with_thousands_of_errors_is_not_told_whole() {
+        let errors = vec!["permission denied"; 10_000];
+        let body = serde_json::json!({ "errors": errors }).to_string();
+        let answer = Response::builder().status(403).body(Bytes::from(body)).unwrap();
+        let call = Call {
+            operation: Operation::Login,
+            namespace: &VaultNamespace::Root,
+            token: None,
+            secrets: &[],
+            metrics: &Metrics::new().profile(&"payments".parse().unwrap()),
+        };
+        let Why::Status { errors, .. } = refused(&answer, &call) else { panic!("{answer:?}") };
+        assert_eq!(errors, ["permission denied"; MOST_ERRORS]);
     }
 }

@@ -21,7 +21,7 @@ use crate::credential::Secret;
 use crate::dev::sts::{self, IssuedLifetime, Regions, Sts, User};
 use crate::dev::vault::{self, Grant, Material, Operation, Vault};
 use crate::failure::Failure;
-use crate::listener::Answer;
+use crate::listener::{Answer, Peer};
 use crate::metrics::{Metrics, ProfileMetrics};
 use crate::transport::{Security, Transports};
 
@@ -81,7 +81,7 @@ impl World {
             while let Ok((stream, _)) = listener.accept().await {
                 let io = TokioIo::new(stream);
                 let vault = served.clone();
-                let service = service_fn(move |request| vault.answer(request));
+                let service = service_fn(move |request| vault.answer(request, Peer::Local));
                 tokio::spawn(http1::Builder::new().serve_connection(io, service));
             }
         });

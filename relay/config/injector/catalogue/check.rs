@@ -161,7 +161,8 @@ fn of_sidecar(
     environment: &Environment,
     inline_vault: bool,
 ) -> Document {
-    let RelayDocument { endpoint, admin, sts, vault } = document.relay.unwrap_or_default();
+    let RelayDocument { endpoint, admin, audit, sandbox, sts, vault } =
+        document.relay.unwrap_or_default();
     let mut profiles = document.profiles.map(|named| named.0).unwrap_or_default();
     if let Some(source) = document.inline.and_then(|inline| inline.source) {
         let role_arn = environment.get("AWS_ROLE_ARN").map(str::to_owned);
@@ -186,7 +187,8 @@ fn of_sidecar(
         };
         profiles.insert(INLINE.to_owned(), profile);
     }
-    Document { endpoint, admin, sts, vault, profiles: Some(Named(profiles)), ..Document::default() }
+    let profiles = Some(Named(profiles));
+    Document { endpoint, admin, audit, sandbox, sts, vault, profiles, ..Document::default() }
 }
 
 fn key(step: Option<&Step>) -> Option<&str> {

@@ -204,7 +204,7 @@ async fn where_no_login_succeeds_a_token_with_life_left_is_used_on() {
     assert_eq!(world.token(Need::Read).await.unwrap_err().cause, Cause::StaleCaller);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_login_is_shared_for_a_while_that_grows() {
     let world = World::kubernetes(ttl(3600)).await;
     world.vault.faults().set(vec![Fault::every("", FaultKind::status(403, "permission denied"))]);
@@ -350,7 +350,7 @@ async fn many_who_wait_renew_once_at_two_thirds_of_the_life() {
     assert_eq!(world.calls(), [1, 1, 0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failing_upkeep_backs_off() {
     let world = approle(ttl(36_000)).await;
     world.read().await;

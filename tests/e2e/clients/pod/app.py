@@ -3,6 +3,8 @@
 call            who a signed call is made as, by a session that knows nothing from before
 ask=PROFILE     the status of asking the relay for a profile with this container's own access token
 inline          the same by the access token of its environment alone
+shared=PATH     the same by a shared-credentials file alone
+metadata=URL    the same by the instance metadata service alone
 files           the hash of each file that this container can read, by path
 write=PATH      what trying to write a file leads to
 sigterm         waits for SIGTERM
@@ -29,6 +31,22 @@ def call(_):
 def inline(_):
     del os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
     return call(_)
+
+
+def call_by(**variables):
+    for name in ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED"):
+        os.environ.pop(name, None)
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = "/dev/null"
+    os.environ.update(variables)
+    return call(None)
+
+
+def shared(path):
+    return call_by(AWS_SHARED_CREDENTIALS_FILE=path, AWS_EC2_METADATA_DISABLED="true")
+
+
+def metadata(url):
+    return call_by(AWS_EC2_METADATA_SERVICE_ENDPOINT=url)
 
 
 def ask(profile):
@@ -71,5 +89,6 @@ def sigterm(_):
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 for word in sys.argv[1:]:
     name, _, value = word.partition("=")
-    work = {"call": call, "inline": inline, "ask": ask, "files": files, "write": write, "sigterm": sigterm}[name]
+    does = (call, inline, shared, metadata, ask, files, write, sigterm)
+    work = {each.__name__: each for each in does}[name]
     print(json.dumps({word: work(value)}), flush=True)

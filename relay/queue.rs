@@ -1,5 +1,5 @@
-//! The log's way out: a bounded queue and a thread that writes. A pipe that nobody reads blocks the
-//! thread, and nothing else; what does not fit is dropped and counted.
+//! The way out of lines, those of the log and of the audit: a bounded queue and a thread that writes. A
+//! pipe that nobody reads blocks the thread, and nothing else; what does not fit is dropped and counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ const MOST: usize = 256 * 1024;
 
 /// Lines on their way out.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -21,10 +21,21 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     dropped: u64,
-    /// Whether there is a thread that writes.
-    served: bool,
+    writer: Writer,
     /// Whether it writes at the moment.
     writing: bool,
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    /// Whoever says a line.
+    #[default]
+    Speaker,
+    /// Nobody yet: lines are kept.
+    Awaited,
+    /// A thread.
+    Thread,
 }
 
 /// What the writing thread does next.
@@ -35,9 +46,14 @@ enum Next {
 }
 
 impl Queue {
-    pub(super) const fn new() -> Self {
-        let state =
-            State { lines: VecDeque::new(), bytes: 0, dropped: 0, served: false, writing: false };
+    pub(crate) const fn new() -> Self {
+        let state = State {
+            lines: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            writer: Writer::Speaker,
+            writing: false,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -46,13 +62,28 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread that writes to `out`. Where there can be none, lines are written by those
-    /// who say them. `tell` says how many lines were dropped, in a line of its own.
-    pub(super) fn serve(&'static self, out: impl Write + Send + 'static, tell: fn(u64)) {
-        self.lock().served = true;
-        let thread = std::thread::Builder::new().name("log".to_owned());
-        let served = thread.spawn(move || self.write_for_ever(out, tell)).is_ok();
-        self.lock().served = served;
+    /// Keeps lines from now on, until [`Self::serve`].
+    pub(crate) fn keep(&self) {
+        let mut state = self.lock();
+        if state.writer == Writer::Speaker {
+            state.writer = Writer::Awaited;
+        }
+    }
+
+    /// Starts the thread that writes to `out` what was kept and what comes, where one is awaited. Where
+    /// there can be none, lines are written by those who say them. `tell` says how many lines were
+    /// dropped, in a line of its own.
+    pub(crate) fn serve(&'static self, out: impl Write + Send + 'static, tell: fn(u64)) {
+        let mut state = self.lock();
+        if state.writer != Writer::Awaited {
+            return;
+        }
+        state.writer = Writer::Thread;
+        drop(state);
+        let thread = std::thread::Builder::new().name("lines".to_owned());
+        if thread.spawn(move || self.write_for_ever(out, tell)).is_err() {
+            self.lock().writer = Writer::Speaker;
+        }
     }
 
     fn write_for_ever(&self, mut out: impl Write, tell: fn(u64)) {
@@ -84,25 +115,31 @@ impl Queue {
         }
     }
 
-    /// Takes a line, or drops it if there is no room.
-    pub(super) fn push(&self, line: &[u8]) {
+    /// Takes a line, or drops it if there is no room; whether it was taken.
+    pub(crate) fn push(&self, line: &[u8]) -> bool {
         let mut state = self.lock();
-        if !state.served {
+        if state.writer == Writer::Speaker {
             drop(state);
             // Where it cannot be written nobody reads it.
             let _ = io::stderr().write_all(line);
-        } else if state.bytes + line.len() > MOST {
-            state.dropped += 1;
-        } else {
+            return true;
+        }
+        let has_room = state.bytes + line.len() <= MOST;
+        if has_room {
             state.bytes += line.len();
             state.lines.push_back(line.to_vec());
             self.changed.notify_all();
+        } else {
+            state.dropped += 1;
         }
+        has_room
     }
 
     /// Waits until everything was written, or for `limit`.
-    pub(super) fn flush(&self, limit: Duration) {
-        let busy = |state: &mut State| state.served && (state.writing || !state.lines.is_empty());
+    pub(crate) fn flush(&self, limit: Duration) {
+        let busy = |state: &mut State| {
+            state.writer == Writer::Thread && (state.writing || !state.lines.is_empty())
+        };
         // Either way there is nothing more to do.
         drop(self.changed.wait_timeout_while(self.lock(), limit, busy));
     }
@@ -110,7 +147,7 @@ impl Queue {
 
 /// One line, as the formatter writes it: whole, in one call.
 #[derive(Clone, Copy)]
-pub(super) struct Line(pub(super) &'static Queue);
+pub(crate) struct Line(pub(crate) &'static Queue);
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -154,6 +191,7 @@ mod tests {
     fn what_does_not_fit_is_dropped_and_told_once_it_can_be() {
         let (opener, open) = mpsc::channel();
         let (written, lines) = mpsc::channel();
+        QUEUE.keep();
         QUEUE.serve(Gate { open, written }, |dropped| {
             QUEUE.push(format!("{dropped} dropped").as_bytes());
         });

@@ -1,0 +1,160 @@
+//! Each promise of docs/threat-model.md names its test, and the test is there.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot read the sources must end")]
+
+mod walk;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use walk::files_below;
+
+/// A row of a table whose last column is the test.
+struct Row {
+    promise: String,
+    tests: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rows() -> Vec<Row> {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let mut rows = Vec::new();
+    let mut within = false;
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            within = false;
+        } else if line == "| threat | promise | test |" {
+            within = true;
+        } else if within && !line.starts_with("|---") {
+            let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [_, promise, tests] = cells[..] else { panic!("not three columns: {line}") };
+            rows.push(Row { promise: promise.to_owned(), tests: tests.to_owned() });
+        }
+    }
+    rows
+}
+
+/// What stands between backticks.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    for folder in ["relay", "listener", "tests/relay", "tests/contract", "tests/e2e"] {
+        files_below(&root().join(folder), &["rs", "py"], &mut files);
+    }
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        files.extend(Some(entry.unwrap().path()).filter(|path| path.is_file()));
+    }
+    let mut found = BTreeSet::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut marked = false;
+        for line in text.lines().map(str::trim_start) {
+            // Between the mark and the name there may be other attributes.
+            marked |= ["#[test]", "#[tokio::test"].iter().any(|mark| line.starts_with(mark));
+            let is_test = line.starts_with("def test_") || marked;
+            let words = line.strip_prefix("async ").unwrap_or(line);
+            let words = words.strip_prefix("fn ").or(words.strip_prefix("def "));
+            if let Some((name, _)) = words.and_then(|words| words.split_once('(')) {
+                if is_test {
+                    found.insert(name.to_owned());
+                }
+                marked = false;
+            }
+        }
+    }
+    found
+}
+
+/// What `make` can make.
+fn made() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("Makefile")).unwrap();
+    let rules = text.lines().filter(|line| !line.starts_with(['\t', '#', '.']));
+    let targets =
+        rules.filter_map(|line| line.split_once(':')).filter(|(_, rest)| !rest.starts_with('='));
+    targets.flat_map(|(targets, _)| targets.split_whitespace()).map(str::to_owned).collect()
+}
+
+fn is_module(path: &str) -> bool {
+    let path = path.replace("::", "/");
+    let path = path.strip_suffix("/tests").unwrap_or(&path);
+    let path = match path.strip_prefix("listener") {
+        Some(rest) => format!("listener{}", if rest.is_empty() { "/lib" } else { rest }),
+        None => format!("relay/{path}"),
+    };
+    root().join(format!("{path}.rs")).is_file()
+}
+
+/// Whether a text names a test: a file or folder, a case, a module, or a test by its own name.
+fn is_there(name: &str, tests: &BTreeSet<String>) -> bool {
+    if let Some(target) = name.strip_prefix("make ") {
+        return made().contains(target);
+    }
+    let exists = |path: String| root().join(path).exists();
+    if let Some((file, test)) = name.split_once(": ") {
+        return is_there(file, tests) && tests.contains(test);
+    }
+    if let Some((module, test)) = name.rsplit_once("::") {
+        return is_module(name) || (is_module(module) && tests.contains(test));
+    }
+    let beginning = name.trim_end_matches('*');
+    let a_case = ["tests/cases", "tests/inject_cases", "tests/config_cases"].iter().any(|folder| {
+        fs::read_dir(root().join(folder))
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(beginning))
+    });
+    let many = name.strip_prefix("tests/inject_cases/").map(|case| case.trim_end_matches('*'));
+    exists(name.to_owned())
+        || ["tests", "tests/e2e", "tests/contract", "tests/chaos"]
+            .iter()
+            .any(|folder| exists(format!("{folder}/{name}")))
+        || many.is_some_and(|case| is_there(case, tests))
+        || a_case
+        || tests.contains(name)
+        || is_module(name)
+}
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let known = tests();
+    let rows = rows();
+    assert!(rows.len() > 60, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for Row { promise, tests } in &rows {
+        let names: Vec<_> = named(tests).collect();
+        let refers = tests == "same" || tests.contains("its types");
+        if names.is_empty() && !refers && !promise.contains("**not ") && tests != "-" {
+            wrong.push(format!("no test is named: {tests}"));
+        }
+        for name in names {
+            if !is_there(name, &known) {
+                wrong.push(format!("{name} is not there"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_is_not_there_is_missed() {
+    let tests = tests();
+    for name in [
+        "tests/relay/nothing.rs",
+        "clock::nothing::tests",
+        "test_nothing_at_all",
+        "no-such-case",
+        "make nothing",
+        // A function that is no test.
+        "parse",
+    ] {
+        assert!(!is_there(name, &tests), "{name}");
+    }
+    assert!(is_there("clock::tests", &tests));
+}
