@@ -1,6 +1,7 @@
 //! A credential: keys that print as nothing and are wiped when dropped, and how long they live.
 
 pub mod document;
+mod scrub;
 mod secret;
 
 use std::fmt;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use crate::arn::{AccountId, RoleArn};
 use crate::clock::{Moment, Timestamp};
 
-pub use secret::{Secret, scrub, wiped};
+pub use scrub::{scrub, without};
+pub use secret::{Secret, wiped};
 
 /// An access key id: public (it stands in CloudTrail and in logs), but not just any text.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -193,7 +193,11 @@ impl Kubernetes {
         let (head, body) = answer.into_parts();
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
         self.date = date.and_then(Timestamp::parse_http_date).or(self.date);
-        if head.status.is_success() { Ok(body) } else { Err(failed(Kind::of(head.status, &body))) }
+        if head.status.is_success() {
+            Ok(body)
+        } else {
+            Err(failed(Kind::of(head.status, &body, &token)))
+        }
     }
 
     fn request(

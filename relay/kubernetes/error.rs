@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::object::{Object, Verb};
-use crate::credential::scrub;
+use crate::credential::{Secret, scrub};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +32,9 @@ struct Status {
 }
 
 impl Kind {
-    pub(super) fn of(status: StatusCode, body: &[u8]) -> Self {
+    pub(super) fn of(status: StatusCode, body: &[u8], token: &Secret) -> Self {
         let said = serde_json::from_slice::<Status>(body).map(|status| status.message);
-        let said = scrub(said.as_deref().unwrap_or("(no message)"), []);
+        let said = scrub(said.as_deref().unwrap_or("(no message)"), [token]);
         match status {
             StatusCode::NOT_FOUND => Self::Missing,
             StatusCode::CONFLICT => Self::Conflict,

@@ -19,9 +19,10 @@ fn objects_are_where_the_api_server_has_them() {
 #[test]
 fn a_refusal_tells_verb_object_and_the_rule_that_is_missing() {
     let said = br#"{"kind":"Status","message":"secrets \"tls\" is forbidden"}"#;
-    let error = |verb, object: Object, status| {
-        Error::new(verb, &object, Kind::of(status, said)).to_string()
-    };
+    let token = Secret::new("token-of-the-account".to_owned());
+    let kind = |status, said| Kind::of(status, said, &token);
+    let error =
+        |verb, object: Object, status| Error::new(verb, &object, kind(status, said)).to_string();
     let secret = || Object::secret("relay", "tls");
     assert_eq!(
         error(Verb::Get, secret(), StatusCode::FORBIDDEN),
@@ -33,8 +34,12 @@ fn a_refusal_tells_verb_object_and_the_rule_that_is_missing() {
     assert!(webhook.contains("a ClusterRole with the rule"), "{webhook}");
     assert!(error(Verb::Get, secret(), StatusCode::UNAUTHORIZED).contains("401"));
     assert!(error(Verb::Get, secret(), StatusCode::TOO_MANY_REQUESTS).contains("429"));
-    assert_eq!(Kind::of(StatusCode::NOT_FOUND, said), Kind::Missing);
-    assert_eq!(Kind::of(StatusCode::CONFLICT, b"half"), Kind::Conflict);
+    assert_eq!(kind(StatusCode::NOT_FOUND, said), Kind::Missing);
+    assert_eq!(kind(StatusCode::CONFLICT, b"half"), Kind::Conflict);
+    assert_eq!(
+        kind(StatusCode::UNAUTHORIZED, br#"{"message":"not token-of-the-account"}"#),
+        Kind::Refused(401, "not [redacted]".to_owned())
+    );
 }
 
 #[test]

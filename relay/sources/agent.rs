@@ -15,9 +15,6 @@ use crate::failure::{Cause, Failure, Stage};
 use crate::metrics::ProfileMetrics;
 use crate::transport::{Security, SendError, TlsError, Transport, Transports};
 
-/// So much of an answer that is no JSON is looked at.
-const PAGE_START: usize = 1 << 10;
-
 /// What agents say of a token that is not, or no longer, good: EKS's names of it (the API reference
 /// of AssumeRoleForPodIdentity), and how the words of its agent on the node begin.
 const OF_THE_TOKEN: [&str; 4] =
@@ -77,7 +74,7 @@ impl Agent {
         }
         if answer.status().is_redirection() {
             let to = location(answer.headers()).unwrap_or_default();
-            return Err(Refusal::Redirected { to: host_of(&to) });
+            return Err(Refusal::Redirected { to: host_of(&to, secrets.iter().copied()) });
         }
         Err(Refusal::Status {
             status: answer.status().as_u16(),
@@ -165,7 +162,7 @@ fn said(body: &[u8], secrets: &[&Secret]) -> String {
             let gap = if code.is_empty() || message.is_empty() { "" } else { ": " };
             format!("{code}{gap}{message}")
         }
-        Err(_) => String::from_utf8_lossy(body.get(..PAGE_START).unwrap_or(body)).into_owned(),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
     if text.contains("SecretAccessKey") {
         return "(a part of a credentials document)".to_owned();

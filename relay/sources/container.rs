@@ -81,7 +81,7 @@ impl Container {
         let sent: Vec<&Secret> = token.iter().chain(&bare).collect();
         let answer = self.agent.ask("credentials", request, LIMIT, &sent).await;
         let answer = answer.map_err(|refusal| self.refused(&refusal))?;
-        document::read(answer.body(), self.clock.now()).map_err(|unfit| self.unfit(unfit))
+        document::read(answer.body(), self.clock.now(), &sent).map_err(|unfit| self.unfit(unfit))
     }
 
     /// What the request carries, read anew: the agents' tokens are rotated.

@@ -33,11 +33,11 @@ pub(super) enum Unfit {
     Expired(Timestamp),
 }
 
-/// Reads a document that came at `now`.
+/// Reads a document that came at `now`. The secrets that were `sent` for it may come back in what it says.
 ///
 /// # Errors
 /// Why it gives no credentials that can be used.
-pub(super) fn read(body: &[u8], now: Moment) -> Result<Credential, Unfit> {
+pub(super) fn read(body: &[u8], now: Moment, sent: &[&Secret]) -> Result<Credential, Unfit> {
     let document: Document = serde_json::from_slice(body).map_err(|error| {
         // serde_json quotes what it did not expect, which may be a key: only the place is told.
         let (line, column, bytes) = (error.line(), error.column(), body.len());
@@ -46,7 +46,8 @@ pub(super) fn read(body: &[u8], now: Moment) -> Result<Credential, Unfit> {
     })?;
     if let Some(code) = document.code.as_deref().filter(|code| *code != "Success") {
         let message = document.message.unwrap_or_default();
-        return Err(Unfit::Refused { code: scrub(code, []), message: scrub(&message, []) });
+        let told = |text: &str| scrub(text, sent.iter().copied());
+        return Err(Unfit::Refused { code: told(code), message: told(&message) });
     }
     let credential = document.credential(now).map_err(Unfit::Garbled)?;
     match &credential.validity {
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_document_of_any_agent_is_read() {
         let ecs = document(&after(3600), r#","RoleArn":"arn:aws:iam::111122223333:role/task""#);
-        let credential = read(ecs.as_bytes(), NOW).unwrap();
+        let credential = read(ecs.as_bytes(), NOW, &[]).unwrap();
         assert_eq!(credential.secret_access_key.expose(), KEY);
         assert!(matches!(&credential.session, Session::Token(token) if token.expose() == TOKEN));
         assert_eq!(credential.remaining(NOW), Some(Duration::from_secs(3600)));
@@ -119,29 +120,29 @@ mod tests {
             if arn.as_str() == "arn:aws:iam::111122223333:role/task"));
 
         let eks = document("2026-11-25T02:00:00.123456789Z", r#","AccountId":"111122223333""#);
-        let credential = read(eks.as_bytes(), NOW).unwrap();
+        let credential = read(eks.as_bytes(), NOW, &[]).unwrap();
         assert!(matches!(&credential.principal, Principal::Account(id)
             if id.as_str() == "111122223333"));
 
         let imds = document(&after(3600), r#","Code":"Success","Type":"AWS-HMAC""#);
-        assert!(matches!(read(imds.as_bytes(), NOW).unwrap().principal, Principal::Unknown));
+        assert!(matches!(read(imds.as_bytes(), NOW, &[]).unwrap().principal, Principal::Unknown));
     }
 
     #[test]
     fn what_has_ended_or_is_about_to_is_not_given_out() {
         for left in [0, 15] {
-            let refused = read(document(&after(left), "").as_bytes(), NOW).unwrap_err();
+            let refused = read(document(&after(left), "").as_bytes(), NOW, &[]).unwrap_err();
             assert_eq!(refused, Unfit::Expired(NOW.wall + Duration::from_secs(left)));
         }
-        assert!(read(document(&after(17), "").as_bytes(), NOW).is_ok());
-        assert!(read(document("2001-01-01T00:00:00Z", "").as_bytes(), NOW).is_err());
+        assert!(read(document(&after(17), "").as_bytes(), NOW, &[]).is_ok());
+        assert!(read(document("2001-01-01T00:00:00Z", "").as_bytes(), NOW, &[]).is_err());
     }
 
     #[test]
     fn another_code_than_success_is_a_refusal() {
         let said = r#"{"Code":"AssumeRoleUnauthorizedAccess","Message":"EC2 cannot assume"}"#;
         assert_eq!(
-            read(said.as_bytes(), NOW).unwrap_err(),
+            read(said.as_bytes(), NOW, &[]).unwrap_err(),
             Unfit::Refused {
                 code: "AssumeRoleUnauthorizedAccess".to_owned(),
                 message: "EC2 cannot assume".to_owned()
@@ -167,7 +168,7 @@ mod tests {
             ("[]".to_owned(), "not a credentials document"),
             ("{}".to_owned(), "has no AccessKeyId"),
         ] {
-            let Err(Unfit::Garbled(why)) = read(text.as_bytes(), NOW) else {
+            let Err(Unfit::Garbled(why)) = read(text.as_bytes(), NOW, &[]) else {
                 panic!("{text} was not refused as garbled");
             };
             assert!(why.contains(said) && !why.contains(&KEY[..16]), "{why}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
 
-use crate::credential::{Secret, scrub};
+use crate::credential::{Secret, scrub, without};
 
 /// Who asks.
 pub(super) const AGENT: &str = concat!("credential-relay/", env!("CARGO_PKG_VERSION"));
@@ -15,8 +15,9 @@ pub(super) fn location(headers: &HeaderMap) -> Option<String> {
     headers.get(LOCATION)?.to_str().ok().map(str::to_owned)
 }
 
-/// An address as it may be told: without what a query or a user's part may hold.
-pub(super) fn shown(address: &str) -> String {
+/// An address as it may be told: without what a query or a user's part may hold, nor the secrets that were `sent`.
+pub(super) fn shown<'a>(address: &str, sent: impl IntoIterator<Item = &'a Secret>) -> String {
+    let address = without(address, sent);
     let address = address.split(['?', '#']).next().unwrap_or_default();
     let shown = match address.split_once("//") {
         Some((scheme, rest)) => {
@@ -30,8 +31,8 @@ pub(super) fn shown(address: &str) -> String {
 }
 
 /// Where an address leads, without the path: ECS's is as good as a password.
-pub(super) fn host_of(address: &str) -> String {
-    let shown = shown(address);
+pub(super) fn host_of<'a>(address: &str, sent: impl IntoIterator<Item = &'a Secret>) -> String {
+    let shown = shown(address, sent);
     match shown.split_once("//") {
         Some((scheme, rest)) => {
             format!("{scheme}//{}", rest.split('/').next().unwrap_or_default())
@@ -51,4 +52,24 @@ pub(super) fn secret(text: &Secret) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text.expose()).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_without_what_was_sent() {
+        let sent = Secret::new("half/and?other@half".to_owned());
+        for (address, whole, host) in [
+            ("http://vault:8200/v1/x?a=b", "http://vault:8200/v1/x", "http://vault:8200"),
+            ("http://user:pass@vault/v1#x", "http://vault/v1", "http://vault"),
+            ("/v1/x?a=b", "/v1/x", "another path of the same host"),
+            ("http://half/and?other@half/x", "http://[redacted]/x", "http://[redacted]"),
+            ("half/and?other@half", "[redacted]", "another path of the same host"),
+        ] {
+            assert_eq!(shown(address, [&sent]), whole);
+            assert_eq!(host_of(address, [&sent]), host);
+        }
+    }
 }

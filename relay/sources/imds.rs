@@ -129,10 +129,10 @@ impl Imds {
     async fn read_once(&mut self) -> Result<Credential, Trouble> {
         let token = self.session().await?;
         let roles = self.get(Operation::Role, ROLES, &token).await?;
-        let role = role_in(roles.body()).map_err(|why| self.unfit_list(why))?;
+        let role = role_in(roles.body(), &token).map_err(|why| self.unfit_list(why))?;
         let path = format!("{ROLES}{role}");
         let answer = self.get(Operation::Credentials, &path, &token).await?;
-        document::read(answer.body(), self.clock.now())
+        document::read(answer.body(), self.clock.now(), &[&token])
             .map_err(|unfit| Trouble::Other(explain::unfit(&self.agent, &role, unfit)))
     }
 
@@ -226,12 +226,14 @@ fn ttl_of(headers: &HeaderMap) -> Duration {
     said.map_or(TOKEN_TTL, Duration::from_secs).min(TOKEN_TTL)
 }
 
-/// The one role of the list. It becomes a part of a path.
-fn role_in(list: &[u8]) -> Result<String, &'static str> {
+/// The one role of the list. It becomes a part of a path, and is told: it is none if it has the `token` in it, as where
+/// something says the same to whatever is asked.
+fn role_in(list: &[u8], token: &Secret) -> Result<String, &'static str> {
     // An instance has one profile, and a profile one role (IAM's quotas).
     let name = str::from_utf8(list).unwrap_or_default().lines().next().unwrap_or_default().trim();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
-    if (1..=64).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".." {
+    let fits = (1..=64).contains(&name.len()) && name.bytes().all(legal);
+    if fits && name != "." && name != ".." && !name.contains(token.expose()) {
         Ok(name.to_owned())
     } else {
         Err("the list of the instance's roles has none: its first line is not the name of a role")

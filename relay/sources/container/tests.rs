@@ -171,6 +171,33 @@ async fn refusals_are_explained_without_the_token() {
     }
 }
 
+/// One that is no JWT is known by nothing but its text.
+#[tokio::test]
+async fn the_token_is_not_told_wherever_an_answer_has_it() {
+    const OPAQUE: &str = "an/opaque-token@of-the-agent";
+    let far = "x ".repeat(505);
+    for (status, headers, body) in [
+        (200, "", format!(r#"{{"Code":"not{OPAQUE}"}}"#)),
+        (200, "", format!(r#"{{"Code":"Failed","Message":"sent {OPAQUE}"}}"#)),
+        (200, "", format!(r#"{{"AccessKeyId":"{OPAQUE}"}}"#)),
+        (400, "", format!(r#"{{"code":"{OPAQUE}","message":"{OPAQUE}"}}"#)),
+        (400, "", format!("sent {OPAQUE}")),
+        (502, "", format!("{}{far}{OPAQUE}", "y".repeat(700))),
+        (302, "location: http://an/opaque-token@of-the-agent/x\r\n", String::new()),
+        (302, "location: http://host-an/opaque-token@of-the-agent\r\n", String::new()),
+    ] {
+        let (address, _) =
+            loopback::start(move |_| Answer::Now(status, headers, body.clone())).await;
+        let (_folder, authorization) = token_file(OPAQUE);
+        let mut source = container(address, authorization, &[]);
+        let failure = source.fetch(Freshness::Reuse).await.unwrap_err();
+        let said = format!("{failure} {failure:?}");
+        for part in ["opaque", "-token", "of-the-agent", "/an", "-an"] {
+            assert!(!said.contains(part), "{status}: {said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn answers_of_no_use_are_explained() {
     let ended = failure(|_| Answer::Now(200, "", document("2001-01-01T00:00:00Z", ""))).await;

@@ -175,8 +175,10 @@ async fn answers_of_no_use_are_explained() {
     assert_eq!((untrusted.cause, layer), (Cause::Denied, "instance profile"));
     assert!(untrusted.advice.fix().unwrap().contains("ec2.amazonaws.com"));
 
-    let (failed, _) = failure(DOCUMENT, || ok(r#"{"Code":"Failed"}"#)).await;
+    let echoed = || ok(&format!(r#"{{"Code":"Failed","Message":"not by {SECRET}"}}"#));
+    let (failed, _) = failure(DOCUMENT, echoed).await;
     assert_eq!(failed.cause, Cause::Transient);
+    assert!(failed.reason.ends_with("Failed: not by [redacted]"), "{failed}");
 
     for (path, body) in [
         (TOKENS, ""),
@@ -184,6 +186,8 @@ async fn answers_of_no_use_are_explained() {
         (ROLES, ""),
         (ROLES, "../../user-data"),
         (ROLES, "<html>"),
+        // Something that says the same to whatever it is asked.
+        (ROLES, SECRET),
         (DOCUMENT, "<html>"),
     ] {
         let (failure, layer) = failure(path, move || ok(body)).await;

@@ -29,9 +29,6 @@ use crate::transport::{SendError, Transport};
 /// counts as a failure, from 100 ms doubling to 1 s (upstreams section 6).
 const CATCHING_UP: u32 = 5;
 
-/// So much of a page that is none of Vault's is looked at.
-const PAGE_START: usize = 1 << 10;
-
 /// So many of the errors in an answer are looked at; Vault gives one or two.
 const MOST_ERRORS: usize = 5;
 
@@ -82,6 +79,13 @@ pub(super) struct Call<'a> {
     pub(super) secrets: &'a [&'a Secret],
     /// Where the call is counted.
     pub(super) metrics: &'a ProfileMetrics,
+}
+
+impl<'a> Call<'a> {
+    /// Every secret of the request.
+    fn sent(&self) -> impl Iterator<Item = &'a Secret> {
+        self.secrets.iter().copied().chain(self.token)
+    }
 }
 
 /// Why there is no answer of use.
@@ -170,7 +174,7 @@ impl Client {
         endpoint: &impl Endpoint,
     ) -> Result<Answer<T>, Why> {
         let request = self.request(call, endpoint)?;
-        let answer = self.exchange(&request).await?;
+        let answer = self.exchange(&request, call).await?;
         let (status, body) = (answer.status().as_u16(), answer.body());
         if !answer.status().is_success() {
             return Err(refused(&answer, call));
@@ -214,31 +218,39 @@ impl Client {
     }
 
     /// Sends a request; where a node has to catch up it is asked again.
-    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Why> {
+    async fn exchange(
+        &self,
+        request: &Request<Bytes>,
+        call: &Call<'_>,
+    ) -> Result<Response<Bytes>, Why> {
         let mut wait = Duration::from_millis(100);
         for _ in 1..CATCHING_UP {
-            let answer = self.exchange_once(request).await?;
+            let answer = self.exchange_once(request, call).await?;
             if answer.status().as_u16() != 412 {
                 return Ok(answer);
             }
             sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(1));
         }
-        self.exchange_once(request).await
+        self.exchange_once(request, call).await
     }
 
     /// Sends a request, and follows one redirect: a standby names the active node.
-    async fn exchange_once(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, Why> {
+    async fn exchange_once(
+        &self,
+        request: &Request<Bytes>,
+        call: &Call<'_>,
+    ) -> Result<Response<Bytes>, Why> {
         let answer = self.send(request.clone()).await?;
         if !answer.status().is_redirection() {
             return Ok(answer);
         }
-        let to = self.redirect(request.uri(), answer.headers())?;
+        let to = self.redirect(request.uri(), answer.headers(), call)?;
         let mut next = request.clone();
         *next.uri_mut() = to;
         let answer = self.send(next).await?;
         if answer.status().is_redirection() {
-            let to = shown(&location(answer.headers()).unwrap_or_default());
+            let to = shown(&location(answer.headers()).unwrap_or_default(), call.sent());
             return Err(Why::Redirected {
                 to,
                 rule: "one redirect is followed, and it was redirected again",
@@ -253,9 +265,9 @@ impl Client {
     }
 
     /// Where a redirect leads, if the token may go there.
-    fn redirect(&self, from: &Uri, headers: &HeaderMap) -> Result<Uri, Why> {
+    fn redirect(&self, from: &Uri, headers: &HeaderMap, call: &Call<'_>) -> Result<Uri, Why> {
         let to = location(headers).unwrap_or_default();
-        let refuse = |rule| Why::Redirected { to: shown(&to), rule };
+        let refuse = |rule| Why::Redirected { to: shown(&to, call.sent()), rule };
         let uri: Uri = to.parse().map_err(|_| refuse("it names no address"))?;
         let Some(authority) = uri.authority() else {
             // Below the same address.
@@ -323,15 +335,14 @@ fn path_of(endpoint: &impl Endpoint) -> String {
 }
 
 fn refused(answer: &Response<Bytes>, call: &Call<'_>) -> Why {
-    let secrets = || call.secrets.iter().copied().chain(call.token);
     let (errors, page) = match serde_json::from_slice(answer.body()) {
         Ok(Errors { errors }) => {
             let errors = errors.iter().take(MOST_ERRORS);
-            (errors.map(|text| scrub(text, secrets())).collect(), None)
+            (errors.map(|text| scrub(text, call.sent())).collect(), None)
         }
         Err(_) => {
-            let start = answer.body().get(..PAGE_START).unwrap_or(answer.body());
-            (Vec::new(), Some(scrub(&String::from_utf8_lossy(start), secrets())))
+            let page = String::from_utf8_lossy(answer.body());
+            (Vec::new(), Some(scrub(&page, call.sent())))
         }
     };
     Why::Status {
