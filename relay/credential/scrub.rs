@@ -10,12 +10,18 @@ const REDACTED: &str = "[redacted]";
 /// A known secret that is shorter is a word like any other.
 const SHORTEST_KNOWN: usize = 8;
 
+/// An entity's name in HTML, of those for one byte.
+const LONGEST_ENTITY: usize = 5;
+
 /// The longest reason that is kept of an upstream's message, in bytes.
 const LONGEST_REASON: usize = 600;
 
 /// A run of base64 characters that is longer than this is taken for a secret. Session tokens are
 /// several hundred long; the longest role name is 64, and few roles have a path that long.
 const LONGEST_WORD: usize = 100;
+
+/// The digits of a signature of AWS's, version 4: a SHA-256 in hex.
+const SIGNATURE: usize = 64;
 
 /// How Vault's tokens begin, before a dot: service, batch and recovery tokens.
 const VAULTS: [&str; 3] = ["hvs", "hvb", "hvr"];
@@ -26,12 +32,12 @@ const VAULTS: [&str; 3] = ["hvs", "hvb", "hvr"];
 /// AWS's SignatureDoesNotMatch quotes the canonical request with the session token in it, so an
 /// upstream's text can never be passed on as it is.
 pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> String {
-    let text = without(text, known);
+    let known: Vec<_> = known.into_iter().collect();
     let mut clean = String::with_capacity(text.len().min(LONGEST_REASON));
     let mut word = Zeroizing::new(String::new());
     // Tokens have dots in them, and what comes after one looks like any word.
     let mut within_token = false;
-    for c in text.chars().chain([' ']) {
+    for c in pieces(text, &known).flat_map(str::chars).chain([' ']) {
         if clean.len() > LONGEST_REASON {
             break;
         }
@@ -54,72 +60,113 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
 }
 
 /// A text without the `known` secrets, but as it was otherwise: before a part is taken of it, which could be half of one.
-/// They are found as they are, and as JSON, URLs and HTML spell them: whoever sends a request back does so in its own form.
 pub fn without<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(text.to_owned());
-    for secret in known.into_iter().filter(|secret| secret.len() >= SHORTEST_KNOWN) {
-        for spelling in SPELLINGS {
-            text = cut(&text, secret.expose().as_bytes(), spelling);
-        }
-    }
-    text
+    let known: Vec<_> = known.into_iter().collect();
+    Zeroizing::new(pieces(text, &known).collect())
 }
 
-fn cut(text: &str, secret: &[u8], spelling: Spelling) -> Zeroizing<String> {
-    let mut clean = Zeroizing::new(String::with_capacity(text.len()));
+/// A text character by character, with a mark in the place of each secret.
+fn pieces<'a>(text: &'a str, known: &'a [&Secret]) -> impl Iterator<Item = &'a str> {
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let found = length_of(secret, rest.as_bytes(), spelling);
-        let (told, after) = match found.and_then(|length| rest.split_at_checked(length)) {
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let secret = known.iter().find_map(|secret| length_of(secret, rest));
+        let (piece, after) = match secret.and_then(|length| rest.split_at_checked(length)) {
             Some((_, after)) => (REDACTED, after),
-            None => rest.split_at(c.len_utf8()),
+            None => rest.split_at(first.len_utf8()),
         };
-        clean.push_str(told);
         rest = after;
-    }
-    clean
-}
-
-/// How many bytes at the beginning of a text spell a secret, if they do.
-fn length_of(secret: &[u8], text: &[u8], spelling: Spelling) -> Option<usize> {
-    secret.iter().try_fold(0, |at, byte| {
-        let (spelled, length) = spelling(text.get(at..)?)?;
-        (spelled == *byte).then_some(at + length)
+        Some(piece)
     })
 }
 
-/// The byte that a text begins with, and how many of its own bytes spell it.
-type Spelling = fn(&[u8]) -> Option<(u8, usize)>;
-
-const SPELLINGS: [Spelling; 4] = [plain, json, url, html];
-
-fn plain(text: &[u8]) -> Option<(u8, usize)> {
-    text.first().map(|byte| (*byte, 1))
+/// How many bytes of the beginning of a text are a secret, however it is written.
+fn length_of(secret: &Secret, text: &str) -> Option<usize> {
+    let secret = Some(secret.expose().as_bytes()).filter(|bytes| bytes.len() >= SHORTEST_KNOWN)?;
+    WRITTEN.iter().find_map(|forms| {
+        secret.iter().try_fold(0, |at, wanted| {
+            let (byte, length) = byte(text.as_bytes().get(at..)?, forms)?;
+            (byte == *wanted).then_some(at + length)
+        })
+    })
 }
 
-fn json(text: &[u8]) -> Option<(u8, usize)> {
-    match text {
-        [b'\\', b'u', b'0', b'0', high, low, ..] => Some((number(&[*high, *low], 16)?, 6)),
-        [b'\\', byte, ..] => Some((*byte, 2)),
-        _ => plain(text),
+/// How a text is written within another.
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Url,
+    Html,
+}
+
+/// How a secret may be written by whoever sends a request back: as it is, or in a form. The request may have been of a form
+/// itself, which is the second one.
+const WRITTEN: [&[Form]; 13] = {
+    use Form::{Html, Json, Url};
+    [
+        &[],
+        &[Json],
+        &[Url],
+        &[Html],
+        &[Json, Json],
+        &[Json, Url],
+        &[Json, Html],
+        &[Url, Json],
+        &[Url, Url],
+        &[Url, Html],
+        &[Html, Json],
+        &[Html, Url],
+        &[Html, Html],
+    ]
+};
+
+/// The byte that a text in these forms, the outermost first, begins with; and how many of its own bytes write it.
+fn byte(text: &[u8], forms: &[Form]) -> Option<(u8, usize)> {
+    let Some((form, outer)) = forms.split_last() else {
+        return text.first().map(|byte| (*byte, 1));
+    };
+    let mut length = 0;
+    let mut next = || {
+        let (byte, more) = byte(text.get(length..)?, outer)?;
+        length += more;
+        Some(byte)
+    };
+    let first = next()?;
+    let written = match (form, first) {
+        (Form::Json, b'\\') => escaped(&mut next),
+        (Form::Url, b'%') => number(&[next()?, next()?], 16),
+        (Form::Html, b'&') => entity(&mut next),
+        _ => return Some((first, length)),
+    };
+    match written {
+        Some(byte) => Some((byte, length)),
+        // It stands for itself.
+        None => byte(text, outer),
     }
 }
 
-fn url(text: &[u8]) -> Option<(u8, usize)> {
-    match text {
-        [b'%', high, low, ..] => Some((number(&[*high, *low], 16)?, 3)),
-        _ => plain(text),
+/// What JSON has after a backslash. No secret has a control character.
+fn escaped(next: &mut impl FnMut() -> Option<u8>) -> Option<u8> {
+    match next()? {
+        b'u' => {
+            let digits = [next()?, next()?, next()?, next()?];
+            number(&digits, 16)
+        }
+        itself => Some(itself),
     }
 }
 
-fn html(text: &[u8]) -> Option<(u8, usize)> {
-    let entity = text.strip_prefix(b"&").and_then(|rest| rest.split(|byte| *byte == b';').next());
-    let spelled = entity.and_then(|entity| Some((named(entity)?, entity.len() + 2)));
-    spelled.or_else(|| plain(text))
-}
-
-fn named(entity: &[u8]) -> Option<u8> {
-    match entity {
+/// What HTML has after an ampersand.
+fn entity(next: &mut impl FnMut() -> Option<u8>) -> Option<u8> {
+    let mut name = Vec::new();
+    loop {
+        match next()? {
+            b';' => break,
+            byte if name.len() < LONGEST_ENTITY => name.push(byte),
+            _ => return None,
+        }
+    }
+    match &name[..] {
         b"amp" => Some(b'&'),
         b"lt" => Some(b'<'),
         b"gt" => Some(b'>'),
@@ -135,9 +182,12 @@ fn number(digits: &[u8], radix: u32) -> Option<u8> {
     u8::from_str_radix(str::from_utf8(digits).ok()?, radix).ok()
 }
 
-/// Whether a run of base64 characters must not be printed: a part of a JWT, or any very long run.
+/// Whether a run of base64 characters must not be printed: a part of a JWT, the signature of a request, which whoever has it
+/// can send again, or any very long run.
 fn looks_secret(word: &str) -> bool {
-    word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 12)
+    let last = word.rsplit('=').next().unwrap_or_default();
+    let signature = last.len() == SIGNATURE && last.bytes().all(|byte| byte.is_ascii_hexdigit());
+    signature || word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 12)
 }
 
 #[cfg(test)]
@@ -154,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn a_known_secret_is_cut_out_however_it_is_spelled() {
+    fn a_known_secret_is_cut_out_however_it_is_written() {
         let secret = Secret::new(r#"pép\a"ss<'/&+%word"#.into());
-        for spelled in [
+        for written in [
             r#"pép\a"ss<'/&+%word"#,
             r#"pép\\a\"ss<'\/&+%word"#,
             r#"pép\\a\"ss\u003c\u0027/\u0026+%word"#,
@@ -164,8 +214,12 @@ mod tests {
             "p%c3%a9p%5ca%22ss%3c'/%26+%25word",
             r"pép\a&quot;ss&lt;&#39;/&amp;+%word",
             r"pép\a&#34;ss&#x3C;&apos;/&+%word",
+            // JSON within a page, a URL, and JSON.
+            r"pép\\a\&quot;ss&lt;'/&amp;+%word",
+            "p%C3%A9p%5C%5Ca%5C%22ss%3C'%2F%26%2B%25word",
+            r#"pép\\\\a\\\"ss<'/&+%word"#,
         ] {
-            assert_eq!(scrub(&format!("a &{spelled}%, &b;"), [&secret]), "a &[redacted]%, &b;");
+            assert_eq!(scrub(&format!("a &{written}%, &b;"), [&secret]), "a &[redacted]%, &b;");
         }
     }
 
@@ -176,6 +230,14 @@ mod tests {
         let said =
             scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
         assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].[redacted]"));
+    }
+
+    #[test]
+    fn signatures_are_cut_out_and_other_hex_is_kept() {
+        let signature = "8f".repeat(32);
+        let said =
+            scrub(&format!("a=b, Signature={signature} {signature}, {}", &signature[1..]), []);
+        assert_eq!(said, format!("a=b, [redacted] [redacted], {}", &signature[1..]));
     }
 
     #[test]
