@@ -22,7 +22,7 @@ use crate::config::values::VaultNamespace;
 use crate::config::vault::Vault;
 use crate::credential::{Secret, scrub, wiped};
 use crate::metrics::ProfileMetrics;
-use crate::sources::headers::{AGENT, host_of, location, retry_after};
+use crate::sources::headers::{AGENT, location, retry_after, shown};
 use crate::transport::{SendError, Transport};
 
 /// Where a node has not seen yet what another wrote (412), it is asked again this often before it
@@ -250,7 +250,7 @@ impl Client {
         *next.uri_mut() = to;
         let answer = self.send(next).await?;
         if answer.status().is_redirection() {
-            let to = host_of(&location(answer.headers()).unwrap_or_default(), call.sent());
+            let to = shown(&location(answer.headers()).unwrap_or_default(), call.sent());
             return Err(Why::Redirected {
                 to,
                 rule: "one redirect is followed, and it was redirected again",
@@ -267,7 +267,7 @@ impl Client {
     /// Where a redirect leads, if the token may go there.
     fn redirect(&self, from: &Uri, headers: &HeaderMap, call: &Call<'_>) -> Result<Uri, Why> {
         let to = location(headers).unwrap_or_default();
-        let refuse = |rule| Why::Redirected { to: host_of(&to, call.sent()), rule };
+        let refuse = |rule| Why::Redirected { to: shown(&to, call.sent()), rule };
         let uri: Uri = to.parse().map_err(|_| refuse("it names no address"))?;
         let Some(authority) = uri.authority() else {
             // Below the same address.
