@@ -70,7 +70,8 @@ fn pieces<'a>(text: &'a str, known: &'a [&Secret]) -> impl Iterator<Item = &'a s
     let mut rest = text;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
-        let secret = known.iter().find_map(|secret| length_of(secret, rest));
+        // One may begin as another does.
+        let secret = known.iter().filter_map(|secret| length_of(secret, rest)).max();
         let (piece, after) = match secret.and_then(|length| rest.split_at_checked(length)) {
             Some((_, after)) => (REDACTED, after),
             None => rest.split_at(first.len_utf8()),
@@ -221,6 +222,13 @@ mod tests {
         ] {
             assert_eq!(scrub(&format!("a &{written}%, &b;"), [&secret]), "a &[redacted]%, &b;");
         }
+    }
+
+    #[test]
+    fn of_two_that_begin_alike_nothing_stays() {
+        let (one, other) = (Secret::new("the-token".into()), Secret::new("the-token-2".into()));
+        let said = "the-token-2the-token the-token-3";
+        assert_eq!(scrub(said, [&one, &other]), "[redacted][redacted] [redacted]-3");
     }
 
     #[test]
