@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tracing::Level;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
@@ -86,18 +86,13 @@ impl Settings {
         Ok(Self { format, level })
     }
 
-    /// Starts to log. The level is the relay's own: what the crates below it say is let through
-    /// from `warn` on alone, since at `trace` the AWS SDK prints STS's errors whole, and
-    /// SignatureDoesNotMatch quotes the session token.
+    /// Starts to log, at this level, what the relay itself says. What the crates below it say is not let through: they tell
+    /// what they were told by files, programs and upstreams (aws-runtime, lines of a shared configuration file that it does not
+    /// understand; the SDK, STS's errors whole). What matters of it comes back as an error, which is scrubbed.
     ///
     /// Lines are kept until [`write`](fn@write), [`last_words`] or [`flush`].
     pub fn start(self) {
-        let filter = Targets::new()
-            .with_target("credential_relay", self.level)
-            // It tells what it was told, by programs and upstreams, and the same comes back as an
-            // error, which is scrubbed.
-            .with_target("aws_config", LevelFilter::OFF)
-            .with_default(Level::WARN.min(self.level));
+        let filter = own(self.level);
         let base = lines::layer().with_writer(|| Line(&QUEUE));
         let layer = match self.format {
             Format::Json => base.json().flatten_event(true).boxed(),
@@ -113,6 +108,11 @@ impl Settings {
             flush();
         });
     }
+}
+
+/// What is logged: the relay's own words from this level on (`credential_relay_listener` begins alike), and nobody else's.
+pub fn own(level: Level) -> Targets {
+    Targets::new().with_target("credential_relay", level)
 }
 
 /// Writes the log from now on, by a thread of its own: once the sandbox is closed, which binds the

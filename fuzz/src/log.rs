@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use credential_relay::telemetry;
+use tracing::Level;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -27,10 +28,7 @@ impl Write for Lines {
 /// Begins to keep the log, which is as the relay's own filter lets it be (`telemetry::Settings::start`).
 pub fn keep() {
     STARTED.get_or_init(|| {
-        let filter = Targets::new()
-            .with_target("credential_relay", LevelFilter::TRACE)
-            .with_target("aws_config", LevelFilter::OFF)
-            .with_default(LevelFilter::WARN);
+        let filter = telemetry::own(Level::TRACE);
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Lines);
         tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     });

@@ -142,6 +142,11 @@ fn rotate_alike(one: &config::Profile, other: &config::Profile) -> bool {
     *one == other
 }
 
+/// Whether whoever could have the credentials of the one may have those of the other.
+fn reached_alike(one: &config::Profile, other: &config::Profile) -> bool {
+    one.access == other.access && one.credentials_file == other.credentials_file
+}
+
 /// The access tokens' files that an update has written. They go with it if it comes to nothing: what is in them
 /// the relay does not know then, and a profile that runs may have lost its own.
 #[derive(Default)]
@@ -272,7 +277,7 @@ impl Profiles {
 
     /// Ends what is wanted no longer, starts what is new, and shows it to the listeners. Profiles
     /// that did not change keep their credentials, and one that changed hands out what it has
-    /// until its first new one is there.
+    /// until its first new one is there, but to nobody who could not have asked for it before.
     pub(super) fn commit(&mut self, update: Update) {
         let files =
             update.fresh.iter().filter_map(|(_, fresh)| fresh.settings.credentials_file.as_ref());
@@ -328,8 +333,9 @@ impl Profiles {
         metrics.begins();
         if let Some(before) = before {
             before.stop();
-            if let View::Ready(held, _) =
-                before.served.reader().borrow().view(self.workshop.clock.now())
+            if reached_alike(&before.settings, settings)
+                && let View::Ready(held, _) =
+                    before.served.reader().borrow().view(self.workshop.clock.now())
                 && rotation::accept(held.credential().clone(), &settings.long_lived_keys).is_ok()
             {
                 metrics.serves_until(held.credential().validity.expiry());
@@ -680,6 +686,38 @@ mod tests {
         }
         bench.profiles.commit(update);
         assert_eq!(held.await.unwrap(), (200, Some("A".to_owned())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_from_before_are_not_handed_to_whoever_may_ask_from_now_on() {
+        let mut bench = Bench::start();
+        let (a, nowhere) = (bench.base("A"), bench.path("nowhere.json"));
+        let profile = |base: &Path, token: &str, more: &str| {
+            format!(
+                "payments: {{ source: {{ file: {{ path: {} }} }}, access: {{ token_file: {} }}{more} }}",
+                base.display(),
+                bench.path(token).display()
+            )
+        };
+        let file = format!(", credentials_file: {{ path: {} }}", bench.path("keys").display());
+        let before = profile(&a, "payments.token", "");
+        let changed = [
+            profile(&nowhere, "other.token", ""),
+            profile(&nowhere, "payments.token", &file),
+            profile(&nowhere, "payments.token", ""),
+        ];
+        for (changed, kept) in changed.into_iter().zip([false, false, true]) {
+            take(&mut bench, &[]);
+            take(&mut bench, std::slice::from_ref(&before));
+            bench.comes_to_serve("payments", "A").await;
+            take(&mut bench, &[changed]);
+            let reader = bench.profiles.reader(&"payments".parse().unwrap()).unwrap();
+            let held = matches!(
+                reader.borrow().view(bench.profiles.workshop.clock.now()),
+                View::Ready(..)
+            );
+            assert_eq!(held, kept);
+        }
     }
 
     #[tokio::test(start_paused = true)]

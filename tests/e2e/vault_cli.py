@@ -67,6 +67,8 @@ class Cli:
                 return self._write(line, path, pairs, stdin, options)
             case ["read", path]:
                 return self._said(line, self._vault.api("GET", path), options)
+            case ["list", path]:
+                return self._said(line, self._vault.api("LIST", path), options)
             case ["delete", path]:
                 return self._said(line, self._vault.api("DELETE", path), options)
             case ["policy", "write", name, "-"]:

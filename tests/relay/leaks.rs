@@ -15,6 +15,7 @@ use credential_relay::dev::sts::{Fault, FaultKind, IssuedLifetime};
 use credential_relay::endpoint::{Keyring, access};
 use credential_relay::sources::Freshness;
 use credential_relay::store::{self, Served};
+use credential_relay::telemetry;
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -331,8 +332,7 @@ fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(sink: &Sink) -> impl Layer<S> +
 /// thread has found to interest nobody.
 fn listen() -> (Sink, Sink) {
     let (let_through, all) = (Sink::default(), Sink::default());
-    let as_the_relay =
-        Targets::new().with_target("credential_relay", Level::TRACE).with_default(Level::WARN);
+    let as_the_relay = telemetry::own(Level::TRACE);
     let subscriber = tracing_subscriber::registry()
         .with(layer(&let_through).with_filter(as_the_relay))
         .with(layer(&all).with_filter(LevelFilter::TRACE));
