@@ -10,8 +10,14 @@ const REDACTED: &str = "[redacted]";
 /// A known secret that is shorter is a word like any other.
 const SHORTEST_KNOWN: usize = 8;
 
-/// An entity's name in HTML, of those for one byte.
-const LONGEST_ENTITY: usize = 5;
+/// So much of a text is looked at, in bytes: an upstream's answer may have 256 KiB, and the one thread waits.
+const LOOKED_AT: usize = 8 << 10;
+
+/// The longest name of an entity in HTML: a character's number.
+const LONGEST_ENTITY: usize = 8;
+
+/// A part of a JWT is longer.
+const SHORTEST_JWT: usize = 12;
 
 /// The longest reason that is kept of an upstream's message, in bytes.
 const LONGEST_REASON: usize = 600;
@@ -41,7 +47,7 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
         if clean.len() > LONGEST_REASON {
             break;
         }
-        if c.is_ascii_alphanumeric() || "+/=_-".contains(c) {
+        if c.is_ascii_alphanumeric() || "+/=_-%\\".contains(c) {
             word.push(c);
             continue;
         }
@@ -52,22 +58,23 @@ pub fn scrub<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Str
         clean.push(if c.is_control() { ' ' } else { c });
     }
     clean.truncate(clean.trim_end().len());
-    if clean.len() > LONGEST_REASON {
+    if clean.len() > LONGEST_REASON || text.len() > LOOKED_AT {
         clean.truncate(clean.floor_char_boundary(LONGEST_REASON));
         clean.push('…');
     }
     clean
 }
 
-/// A text without the `known` secrets, but as it was otherwise: before a part is taken of it, which could be half of one.
+/// The beginning of a text without the `known` secrets, but as it was otherwise: before a part is taken of it, which could be
+/// half of one.
 pub fn without<'a>(text: &str, known: impl IntoIterator<Item = &'a Secret>) -> Zeroizing<String> {
     let known: Vec<_> = known.into_iter().collect();
     Zeroizing::new(pieces(text, &known).collect())
 }
 
-/// A text character by character, with a mark in the place of each secret.
+/// The beginning of a text character by character, with a mark in the place of each secret.
 fn pieces<'a>(text: &'a str, known: &'a [&Secret]) -> impl Iterator<Item = &'a str> {
-    let mut rest = text;
+    let mut rest = &text[..text.floor_char_boundary(LOOKED_AT)];
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
         // One may begin as another does.
@@ -81,14 +88,26 @@ fn pieces<'a>(text: &'a str, known: &'a [&Secret]) -> impl Iterator<Item = &'a s
     })
 }
 
-/// How many bytes of the beginning of a text are a secret, however it is written.
+/// How many bytes of the beginning of a text are a secret, however it is written, or the beginning of one that the text's end
+/// cuts off.
 fn length_of(secret: &Secret, text: &str) -> Option<usize> {
-    let secret = Some(secret.expose().as_bytes()).filter(|bytes| bytes.len() >= SHORTEST_KNOWN)?;
+    let secret = Some(secret.expose()).filter(|secret| secret.len() >= SHORTEST_KNOWN)?;
+    // Most characters begin no secret, in whatever form.
+    if !text.starts_with(secret.chars().next()?) && !text.starts_with(ESCAPES) {
+        return None;
+    }
     WRITTEN.iter().find_map(|forms| {
-        secret.iter().try_fold(0, |at, wanted| {
-            let (byte, length) = byte(text.as_bytes().get(at..)?, forms)?;
-            (byte == *wanted).then_some(at + length)
-        })
+        let mut length = 0;
+        for (at, wanted) in secret.char_indices() {
+            match read(&text[length..], forms) {
+                Some((found, more)) if found == wanted || (found, wanted) == ('+', ' ') => {
+                    length += more;
+                }
+                None if at >= SHORTEST_KNOWN => return Some(text.len()),
+                _ => return None,
+            }
+        }
+        Some(length)
     })
 }
 
@@ -99,6 +118,9 @@ enum Form {
     Url,
     Html,
 }
+
+/// What begins a character that is not written as itself.
+const ESCAPES: [char; 3] = ['\\', '%', '&'];
 
 /// How a secret may be written by whoever sends a request back: as it is, or in a form. The request may have been of a form
 /// itself, which is the second one.
@@ -121,74 +143,97 @@ const WRITTEN: [&[Form]; 13] = {
     ]
 };
 
-/// The byte that a text in these forms, the outermost first, begins with; and how many of its own bytes write it.
-fn byte(text: &[u8], forms: &[Form]) -> Option<(u8, usize)> {
+/// The character that a text in these forms, the outermost first, begins with; and how many of its bytes write it. None at
+/// its end.
+fn read(text: &str, forms: &[Form]) -> Option<(char, usize)> {
     let Some((form, outer)) = forms.split_last() else {
-        return text.first().map(|byte| (*byte, 1));
+        return text.chars().next().map(|c| (c, c.len_utf8()));
     };
-    let mut length = 0;
-    let mut next = || {
-        let (byte, more) = byte(text.get(length..)?, outer)?;
+    let itself = read(text, outer)?;
+    let (mut length, mut cut_off) = (itself.1, false);
+    let next = || {
+        let next = read(&text[length..], outer);
+        cut_off = next.is_none();
+        let (c, more) = next?;
         length += more;
-        Some(byte)
+        Some(c)
     };
-    let first = next()?;
-    let written = match (form, first) {
-        (Form::Json, b'\\') => escaped(&mut next),
-        (Form::Url, b'%') => number(&[next()?, next()?], 16),
-        (Form::Html, b'&') => entity(&mut next),
-        _ => return Some((first, length)),
+    let written = match (form, itself.0) {
+        (Form::Json, '\\') => escaped(next),
+        (Form::Url, '%') => percent_encoded(next),
+        (Form::Html, '&') => entity(next),
+        _ => return Some(itself),
     };
     match written {
-        Some(byte) => Some((byte, length)),
-        // It stands for itself.
-        None => byte(text, outer),
+        Some(c) => Some((c, length)),
+        None if cut_off => None,
+        // It is no escape.
+        None => Some(itself),
     }
 }
 
 /// What JSON has after a backslash. No secret has a control character.
-fn escaped(next: &mut impl FnMut() -> Option<u8>) -> Option<u8> {
+fn escaped(mut next: impl FnMut() -> Option<char>) -> Option<char> {
     match next()? {
-        b'u' => {
+        'u' => {
             let digits = [next()?, next()?, next()?, next()?];
-            number(&digits, 16)
+            char::from_u32(number(&digits, 16)?)
         }
         itself => Some(itself),
     }
 }
 
-/// What HTML has after an ampersand.
-fn entity(next: &mut impl FnMut() -> Option<u8>) -> Option<u8> {
-    let mut name = Vec::new();
-    loop {
-        match next()? {
-            b';' => break,
-            byte if name.len() < LONGEST_ENTITY => name.push(byte),
-            _ => return None,
+/// What a URL has after a percent sign: the bytes of UTF-8, each but the first with a sign of its own.
+fn percent_encoded(mut next: impl FnMut() -> Option<char>) -> Option<char> {
+    let mut bytes = [0; 4];
+    for length in 1..=bytes.len() {
+        if length > 1 && next()? != '%' {
+            return None;
+        }
+        bytes[length - 1] = u8::try_from(number(&[next()?, next()?], 16)?).ok()?;
+        if let Ok(text) = str::from_utf8(&bytes[..length]) {
+            return text.chars().next();
         }
     }
-    match &name[..] {
-        b"amp" => Some(b'&'),
-        b"lt" => Some(b'<'),
-        b"gt" => Some(b'>'),
-        b"quot" => Some(b'"'),
-        b"apos" => Some(b'\''),
-        [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
-        [b'#', digits @ ..] => number(digits, 10),
+    None
+}
+
+/// What HTML has after an ampersand.
+fn entity(mut next: impl FnMut() -> Option<char>) -> Option<char> {
+    let mut name = ['\0'; LONGEST_ENTITY];
+    let mut length = 0;
+    loop {
+        match next()? {
+            ';' => break,
+            c => *name.get_mut(length)? = c,
+        }
+        length += 1;
+    }
+    match &name[..length] {
+        ['a', 'm', 'p'] => Some('&'),
+        ['l', 't'] => Some('<'),
+        ['g', 't'] => Some('>'),
+        ['q', 'u', 'o', 't'] => Some('"'),
+        ['a', 'p', 'o', 's'] => Some('\''),
+        ['#', 'x' | 'X', digits @ ..] => char::from_u32(number(digits, 16)?),
+        ['#', digits @ ..] => char::from_u32(number(digits, 10)?),
         _ => None,
     }
 }
 
-fn number(digits: &[u8], radix: u32) -> Option<u8> {
-    u8::from_str_radix(str::from_utf8(digits).ok()?, radix).ok()
+fn number(digits: &[char], radix: u32) -> Option<u32> {
+    let first = digits.first()?.to_digit(radix)?;
+    digits[1..]
+        .iter()
+        .try_fold(first, |number, digit| Some(number * radix + digit.to_digit(radix)?))
 }
 
 /// Whether a run of base64 characters must not be printed: a part of a JWT, the signature of a request, which whoever has it
 /// can send again, or any very long run.
 fn looks_secret(word: &str) -> bool {
-    let last = word.rsplit('=').next().unwrap_or_default();
-    let signature = last.len() == SIGNATURE && last.bytes().all(|byte| byte.is_ascii_hexdigit());
-    signature || word.len() > LONGEST_WORD || (word.starts_with("eyJ") && word.len() > 12)
+    let hex = word.bytes().rev().take_while(u8::is_ascii_hexdigit).count();
+    let jwt = word.find("eyJ").is_some_and(|at| word.len() - at > SHORTEST_JWT);
+    hex >= SIGNATURE || jwt || word.len() > LONGEST_WORD
 }
 
 #[cfg(test)]
@@ -241,11 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_the_end_cuts_off_is_cut_out() {
+        let secret = Secret::new("7e4b2d1a-secret of-the-application".into());
+        let begun = |text: &str| scrub(&format!("you sent {text}"), [&secret]);
+        assert_eq!(begun("7e4b2d1a-secret+of"), "you sent [redacted]");
+        for cut_off in ["%20", "%2", "%", "&#32", "&#", r"\u00"] {
+            assert_eq!(begun(&format!("7e4b2d1a-secret{cut_off}")), "you sent [redacted]");
+        }
+        assert_eq!(begun("7e4b2d1"), "you sent 7e4b2d1");
+        assert_eq!(begun("7e4b2d1a-secret, no"), "you sent 7e4b2d1a-secret, no");
+        let page = format!("{} 7e4b2d1a-secret of-the-application", "x".repeat(LOOKED_AT - 12));
+        assert_eq!(scrub(&page, [&secret]), "[redacted] [redacted]…");
+    }
+
+    #[test]
     fn signatures_are_cut_out_and_other_hex_is_kept() {
         let signature = "8f".repeat(32);
-        let said =
-            scrub(&format!("a=b, Signature={signature} {signature}, {}", &signature[1..]), []);
-        assert_eq!(said, format!("a=b, [redacted] [redacted], {}", &signature[1..]));
+        let digest = &signature[1..];
+        for spelled in ["Signature=", "Signature%3D", r"Signature\u003d", ""] {
+            let said = scrub(&format!("a=b, {spelled}{signature} {digest}"), []);
+            assert_eq!(said, format!("a=b, [redacted] {digest}"));
+        }
     }
 
     #[test]

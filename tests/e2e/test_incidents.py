@@ -28,7 +28,7 @@ BLOCKS = [
     for block in re.findall(r"(?:^(?: {4}| {7})\S.*\n(?: {8,}\S.*\n)*)+", PAGE, re.MULTILINE)
 ]
 KUBECTL = """#!/bin/sh
-[ "$1" != get ] || { echo shop payments-1; exit; }
+[ "$1" != get ] || {{ echo shop payments-1; exit; }}
 while [ "$1" != -- ]; do shift; done
 shift 2
 exec '{relay}' "$@" --config '{config}'
@@ -87,7 +87,7 @@ def test_a_roles_sessions_are_denied_what_the_page_says(binary, module_aws, tmp_
     aws = module_aws
     iam = aws.client("iam", **aws.operator)
     arn = role(iam, "payments", trust("*"), Action="sts:*", Resource="*")
-    relay = Relay(binary, tmp_path, aws, {"payments": [{"role_arn": arn}]})
+    relay = Relay(binary, tmp_path, aws, {"payments": [{"role_arn": aws.hub_role_arn}, {"role_arn": arn}]})
     try:
         leaked = served(relay.ready(), "payments")
         text = block("put-role-policy")
