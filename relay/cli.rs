@@ -148,7 +148,8 @@ impl fmt::Display for Failed {
 
 /// Names are looked up and files read on threads of their own, whose stacks stay resident: with
 /// tokio's 512, many profiles that start together would have a thread each.
-const BLOCKING_THREADS: usize = 8;
+/// What may hang never has them all.
+const BLOCKING_THREADS: usize = crate::files::MOST_ASIDE + 4;
 
 /// Runs the command that `args` names and gives its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-pub use aside::Aside;
+pub use aside::{Aside, MOST as MOST_ASIDE};
 pub use folders::{Folders, Way, confined_to, explain, real, way};
 
 /// Reads a whole file of at most `most` bytes. What was read is wiped when it is dropped.

@@ -196,7 +196,7 @@ impl Kubernetes {
         if head.status.is_success() {
             Ok(body)
         } else {
-            Err(failed(Kind::of(head.status, &body, &token)))
+            Err(failed(Kind::of(head.status, &body, &token, object.quoted_by(verb))))
         }
     }
 

@@ -26,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Nothing but its text tells any of these for a secret.
 const AGENTS: &str = r#"agents-token/of+a\machine"with<&%everything"#;
+const ECS_ID: &str = "5f1e9c1a-2b3c-4d5e-8f90-a1b2c3d4e5f6";
 const SERVICES: &str = "AQAEtokenOfTheMetadataService==";
 const PASSWORD: &str = r#"pass"word\of<a>&person/with%everything"#;
 const SECRET_ID: &str = "7e4b2d1a-secret-id-of-the-application";
@@ -37,8 +38,10 @@ const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwYXltZW50cyIsImV4cCI6MTgwMDAw
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const SESSION: &str = "IQoJb3JpZ2luX2Vj/EXAMPLE+TOKEN==";
 
-const SECRETS: [&str; 11] =
-    [AGENTS, SERVICES, PASSWORD, SECRET_ID, WRAPPING, LOGINS, FILES, OPAQUE, JWT, KEY, SESSION];
+const SECRETS: [&str; 12] = [
+    AGENTS, ECS_ID, SERVICES, PASSWORD, SECRET_ID, WRAPPING, LOGINS, FILES, OPAQUE, JWT, KEY,
+    SESSION,
+];
 
 /// So many characters of a secret in a row must not be told.
 const PART: usize = 12;
@@ -47,7 +50,10 @@ const PART: usize = 12;
 type Case = (&'static str, Range<usize>);
 
 const AGENTS_CASES: [Case; 2] = [
-    ("source: { container: { uri: 'http://{upstream}/x', token_file: '{folder}/agents' } }", 0..1),
+    (
+        "source: { container: { uri: 'http://{upstream}/v2/credentials/{id}', token_file: '{folder}/agents' } }",
+        0..1,
+    ),
     ("source: { imds: { endpoint: 'http://{upstream}' } }", 1..3),
 ];
 const STS_CASES: [Case; 2] = [
@@ -193,7 +199,8 @@ fn sent(head: &str, body: &str) -> String {
     let names =
         ["x-vault-token", "x-aws-ec2-metadata-token", "x-amz-security-token", "authorization"];
     let headers = names.iter().filter_map(|name| header(head, name));
-    headers.chain([body]).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+    let id = head.split([' ', '/']).find(|part| *part == ECS_ID);
+    headers.chain(id).chain([body]).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// What an upstream should answer, so that the next call is made.
@@ -306,6 +313,7 @@ async fn fetched(profile: &str, upstream: &Upstream, folder: &Path) -> String {
     )
     .replace("{upstream}", &upstream.address.to_string())
     .replace("{folder}", &folder.display().to_string())
+    .replace("{id}", ECS_ID)
     .replace("{role}", "arn:aws:iam::111122223333:role/hub");
     let config = load::parse(&text, &Environment::default())
         .unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -5,16 +5,30 @@ use std::io;
 
 #[cfg(feature = "host")]
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
+
+/// So many of the runtime's threads for blocking work may be taken at a time: whoever looks a name up needs one too, and
+/// mounts may hang under any number of files.
+pub const MOST: usize = 8;
+
+static TURNS: Semaphore = Semaphore::const_new(MOST);
 
 /// A thread for the work of one source, or on one file: one at most, however often it is asked for,
 /// since the next work waits for one that hangs. The threads are few, and all others need them.
 ///
 /// All of it is safe to drop at any await: the work goes on, and what was made for nobody is dropped
 /// where it was made.
-#[derive(Default)]
-pub struct Aside(Option<JoinHandle<()>>);
+pub struct Aside {
+    thread: Option<JoinHandle<()>>,
+    turns: &'static Semaphore,
+}
+
+impl Default for Aside {
+    fn default() -> Self {
+        Self { thread: None, turns: &TURNS }
+    }
+}
 
 impl Aside {
     /// Does `work` there.
@@ -57,12 +71,18 @@ impl Aside {
 
     /// Does `work` once what was begun before has ended: what that found is old by now.
     async fn alone(&mut self, work: impl FnOnce() + Send + 'static) {
-        if let Some(before) = &mut self.0 {
+        if let Some(before) = &mut self.thread {
             let _ = before.await;
         }
+        // It is never closed. Whoever gives up here has begun nothing.
+        let turn = self.turns.acquire().await;
+        let in_turn = move || {
+            let _turn = turn;
+            work();
+        };
         // A panic is told by what the work did not tell.
-        let _ = self.0.insert(spawn_blocking(work)).await;
-        self.0 = None;
+        let _ = self.thread.insert(spawn_blocking(in_turn)).await;
+        self.thread = None;
     }
 }
 
@@ -97,6 +117,25 @@ mod tests {
         assert!(second.try_recv().is_err(), "no second thread while the first one hangs");
         drop(release);
         assert_eq!(next.await.unwrap(), 2, "what the first one read is old");
+    }
+
+    #[tokio::test]
+    async fn however_many_hang_they_take_no_more_than_their_threads() {
+        let turns: &Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+        let aside = || Aside { thread: None, turns };
+        let (mut one, mut two, mut three) = (aside(), aside(), aside());
+        let (release_one, one_hangs) = mpsc::channel::<()>();
+        let (release_two, two_hangs) = mpsc::channel::<()>();
+        for (aside, hangs) in [(&mut one, one_hangs), (&mut two, two_hangs)] {
+            assert!(aside.run(move || hangs.recv()).now_or_never().is_none());
+        }
+        let (began, third) = mpsc::channel();
+        let mut next = Box::pin(three.run(move || began.send(())));
+        assert!((&mut next).now_or_never().is_none());
+        assert!(third.try_recv().is_err(), "two hang, and no third thread is taken");
+        drop(release_one);
+        next.await.unwrap().unwrap();
+        drop(release_two);
     }
 
     #[tokio::test]

@@ -32,9 +32,14 @@ struct Status {
 }
 
 impl Kind {
-    pub(super) fn of(status: StatusCode, body: &[u8], token: &Secret) -> Self {
+    /// What the API server's answer to a request with this `token` is; `may_quote` says what of the request may stand in it.
+    pub(super) fn of(status: StatusCode, body: &[u8], token: &Secret, may_quote: Quoted) -> Self {
         let said = serde_json::from_slice::<Status>(body).map(|status| status.message);
-        let said = scrub(said.as_deref().unwrap_or("(no message)"), [token]);
+        let said = said.as_deref().unwrap_or("(no message)");
+        let said = match may_quote {
+            Quoted::Names => scrub(said, [token]),
+            Quoted::Keys => scrub(&without_long_runs(said), [token]),
+        };
         match status {
             StatusCode::NOT_FOUND => Self::Missing,
             StatusCode::CONFLICT => Self::Conflict,
@@ -42,6 +47,29 @@ impl Kind {
             other => Self::Refused(other.as_u16(), said),
         }
     }
+}
+
+/// What of a request an answer may quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quoted {
+    /// No more than names.
+    Names,
+    /// Private keys: an admission policy that looks for secrets tells what it has found.
+    Keys,
+}
+
+/// A line of a key in PEM has 64 characters of base64. No name has that many without a hyphen or a dot.
+const LONGEST_RUN: usize = 32;
+
+/// A text without what may be a part of a key.
+fn without_long_runs(text: &str) -> String {
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    let runs = text.split_inclusive(|c| !of_base64(c));
+    runs.map(|run| match run.trim_end_matches(|c| !of_base64(c)) {
+        word if word.len() > LONGEST_RUN => format!("[redacted]{}", &run[word.len()..]),
+        _ => run.to_owned(),
+    })
+    .collect()
 }
 
 /// A request that did not succeed.

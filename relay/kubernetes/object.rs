@@ -1,5 +1,6 @@
 //! Which objects there are, and where the API server has them.
 
+use super::error::Quoted;
 use std::fmt;
 
 /// The kinds of objects that are asked for.
@@ -90,6 +91,14 @@ impl Object {
 
     fn in_namespace(resource: Resource, namespace: &str, name: &str) -> Self {
         Self { resource, namespace: Some(namespace.to_owned()), name: name.to_owned() }
+    }
+
+    /// What an answer to this may quote.
+    pub(super) fn quoted_by(&self, verb: Verb) -> Quoted {
+        match (self.resource, verb) {
+            (Resource::Secret, Verb::Create | Verb::Patch) => Quoted::Keys,
+            _ => Quoted::Names,
+        }
     }
 
     /// Where it is, or where one is made.

@@ -1,5 +1,6 @@
 use hyper::StatusCode;
 
+use super::error::Quoted;
 use super::*;
 
 #[test]
@@ -20,7 +21,7 @@ fn objects_are_where_the_api_server_has_them() {
 fn a_refusal_tells_verb_object_and_the_rule_that_is_missing() {
     let said = br#"{"kind":"Status","message":"secrets \"tls\" is forbidden"}"#;
     let token = Secret::new("token-of-the-account".to_owned());
-    let kind = |status, said| Kind::of(status, said, &token);
+    let kind = |status, said| Kind::of(status, said, &token, Quoted::Names);
     let error =
         |verb, object: Object, status| Error::new(verb, &object, kind(status, said)).to_string();
     let secret = || Object::secret("relay", "tls");
@@ -40,6 +41,28 @@ fn a_refusal_tells_verb_object_and_the_rule_that_is_missing() {
         kind(StatusCode::UNAUTHORIZED, br#"{"message":"not token-of-the-account"}"#),
         Kind::Refused(401, "not [redacted]".to_owned())
     );
+}
+
+#[test]
+fn a_refusal_of_a_secret_does_not_tell_its_keys() {
+    let line = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg1y8Yd0aXbL7kQ2xV";
+    let said = format!(
+        r#"{{"message":"policy.example denied it: found {line}\nin data.\"tls.key\"={line}: no"}}"#
+    );
+    let token = Secret::new("token-of-the-account".to_owned());
+    let object = Object::secret("relay", "tls");
+    for verb in [Verb::Create, Verb::Patch] {
+        assert_eq!(
+            Kind::of(StatusCode::BAD_REQUEST, said.as_bytes(), &token, object.quoted_by(verb)),
+            Kind::Refused(
+                400,
+                r#"policy.example denied it: found [redacted] in data."tls.key"[redacted]: no"#
+                    .to_owned()
+            )
+        );
+    }
+    assert_eq!(object.quoted_by(Verb::Get), Quoted::Names);
+    assert_eq!(Object::lease("relay", "leader").quoted_by(Verb::Patch), Quoted::Names);
 }
 
 #[test]

@@ -78,7 +78,8 @@ impl Container {
         let token = self.token().await?;
         let request = self.request(token.as_ref())?;
         let bare = token.as_ref().map(without_scheme);
-        let sent: Vec<&Secret> = token.iter().chain(&bare).collect();
+        let ids: Vec<_> = self.settings.uri.ids().map(|id| Secret::new(id.to_owned())).collect();
+        let sent: Vec<&Secret> = token.iter().chain(&bare).chain(&ids).collect();
         let answer = self.agent.ask("credentials", request, LIMIT, &sent).await;
         let answer = answer.map_err(|refusal| self.refused(&refusal))?;
         document::read(answer.body(), self.clock.now(), &sent).map_err(|unfit| self.unfit(unfit))

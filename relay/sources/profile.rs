@@ -69,12 +69,16 @@ impl SharedProfile {
         let sections = shared.sections(&self.name()).await?;
         let process = walk::process(&sections);
         let started = self.clock.now();
+        let mut shown = Vec::new();
         let provided = match &process {
-            Some(process) => self.by_process(process, &shared, region(&sections)).await?,
+            Some(process) => {
+                self.by_process(process, &shared, region(&sections), &mut shown).await?
+            }
             None => self.by_sdk(&shared, region(&sections)).await?,
         };
         let meant = self.settings.meant;
-        let keys = provided.map_err(|error| errors::explain(&error, &sections, &shared, meant))?;
+        let keys =
+            provided.map_err(|error| errors::explain(&error, &sections, &shown, &shared, meant))?;
         // What STS and SSO give is made for this fetch; a program may give what it has kept.
         let made = process.is_none_or(|process| !process.roles.is_empty());
         let life = |end: Timestamp| match made {
@@ -113,12 +117,14 @@ impl SharedProfile {
         provided.map_err(|error| errors::fault(&error))
     }
 
-    /// The keys that a program prints, and the roles that the profiles above it assume with them.
+    /// The keys that a program prints, and the roles that the profiles above it assume with them. Those that are `shown` to
+    /// STS are added to these.
     async fn by_process(
         &mut self,
         process: &Processed<'_>,
         shared: &Shared,
         region: Option<Region>,
+        shown: &mut Vec<Secret>,
     ) -> Result<Provision, Failure> {
         let mut keys = self.run(process).await.map_err(|Unfit { cause, reason }| {
             let reason = format!("credential_process of the profile {}: {reason}", process.profile);
@@ -145,6 +151,8 @@ impl SharedProfile {
             if let Some(id) = role.external_id {
                 builder = builder.external_id(id);
             }
+            let token = keys.session_token().into_iter().chain([keys.secret_access_key()]);
+            shown.extend(token.map(|secret| Secret::new(secret.to_owned())));
             match builder.build_from_provider(keys).await.provide_credentials().await {
                 Ok(assumed) => keys = assumed,
                 Err(error) => return Ok(Err(error)),

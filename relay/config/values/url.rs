@@ -35,6 +35,9 @@ impl FromStr for UpstreamUrl {
     }
 }
 
+/// An id in a path that nobody guesses: a UUID has 36 characters, or 32.
+const SHORTEST_ID: usize = 32;
+
 /// Where a container credentials endpoint is: an absolute http or https URL, with a path and a
 /// query where it has them.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -50,6 +53,12 @@ impl ContainerUri {
     /// Its host without brackets, and its port.
     pub fn host_and_port(&self) -> (String, u16) {
         host_and_port(&self.0)
+    }
+
+    /// The parts of its path and query that are as good as a password: ECS's is an id by which its agent knows the task.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let parts = self.0.split(['/', '?', '&', '=']).skip(3);
+        parts.filter(|part| part.len() >= SHORTEST_ID)
     }
 }
 

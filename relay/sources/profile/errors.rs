@@ -43,15 +43,16 @@ pub(super) fn fault(error: &io::Error) -> Failure {
     Failure::new(Cause::Internal, Stage::Base(KIND), error.to_string())
 }
 
-/// What went wrong on the way from a profile to its keys.
+/// What went wrong on the way from a profile to its keys, of which these were `shown` to STS.
 pub(super) fn explain(
     error: &CredentialsError,
     sections: &ProfileSet,
+    shown: &[Secret],
     shared: &Shared,
     meant: Meant,
 ) -> Failure {
     let profile = sections.selected_profile();
-    let secrets = secrets(sections);
+    let secrets: Vec<_> = secrets(sections).into_iter().chain(shown.iter().cloned()).collect();
     let fail = |cause, reason: &str| {
         let reason = scrub(&format!("profile {profile}: {reason}"), &secrets);
         Failure::new(cause, Stage::Base(KIND), reason)

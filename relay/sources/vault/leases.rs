@@ -8,6 +8,7 @@ use super::client::{Ask, Call, Operation};
 use super::session::{Session, Token};
 use crate::clock::Moment;
 use crate::config::values::VaultNamespace;
+use crate::credential::scrub;
 use crate::metrics::ProfileMetrics;
 
 /// A lease's id, which tells nothing but its role.
@@ -76,9 +77,10 @@ impl Live {
         };
         let body = serde_json::json!({ "lease_id": &*self.id });
         let ask = Ask::post("sys/leases/revoke".to_owned(), &body);
+        let lease = scrub(&self.id, [self.token.secret()]);
         match self.session.client().call::<serde::de::IgnoredAny>(&call, &ask).await {
-            Ok(_) => tracing::info!(lease = %self.id, "revoked"),
-            Err(_) => tracing::warn!(lease = %self.id, "could not be revoked: it ends by itself"),
+            Ok(_) => tracing::info!(lease, "revoked"),
+            Err(_) => tracing::warn!(lease, "could not be revoked: it ends by itself"),
         }
     }
 }

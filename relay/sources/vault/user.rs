@@ -9,7 +9,7 @@ use super::reader::{Read, Reader};
 use super::session::{End, Need, Token};
 use super::wire::seconds;
 use crate::clock::Moment;
-use crate::credential::{Credential, Lifetime, Validity};
+use crate::credential::{Credential, Lifetime, Validity, scrub};
 use crate::failure::Failure;
 
 /// A user of IAM that Vault made.
@@ -70,7 +70,8 @@ pub(super) async fn renew(reader: &Reader, user: &User) -> Result<Renewed, Failu
         Ok(_) => Ok(Renewed::Not),
         // The lease is gone, may not be renewed, or no policy allows it: a new user is the answer.
         Err(Refusal { why: Why::Status { status: 400 | 403 | 404, errors, .. }, .. }) => {
-            tracing::debug!(lease = %user.lease.id, ?errors, "the lease is not renewed");
+            let lease = scrub(&user.lease.id, [user.token.secret()]);
+            tracing::debug!(lease, ?errors, "the lease is not renewed");
             Ok(Renewed::Not)
         }
         Err(refusal) => Err(reader.explain(&refusal)),
