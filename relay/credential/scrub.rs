@@ -264,6 +264,9 @@ mod tests {
             r"pép\\a\&quot;ss&lt;'/&amp;+%word",
             "p%C3%A9p%5C%5Ca%5C%22ss%3C'%2F%26%2B%25word",
             r#"pép\\\\a\\\"ss<'/&+%word"#,
+            // Some escape all that is not ASCII.
+            r#"p\u00e9p\\a\"ss<'/&+%word"#,
+            r"p&#233;p\a&#x22;ss<'/&+%word",
         ] {
             assert_eq!(scrub(&format!("a &{written}%, &b;"), [&secret]), "a &[redacted]%, &b;");
         }
