@@ -214,12 +214,16 @@ fn pod(label: &str, profile: &str) -> Value {
     })
 }
 
-/// In the order in which the API server writes it.
 fn review(object: &Value) -> String {
+    review_in("payments", object)
+}
+
+/// In the order in which the API server writes it.
+fn review_in(namespace: &str, object: &Value) -> String {
     let who = json!({ "username": "a", "groups": ["system:authenticated"] });
     let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
     let head = format!(
-        r#""uid":"{UID}","kind":{kind},"name":"","namespace":"payments","operation":"CREATE","userInfo":{who}"#
+        r#""uid":"{UID}","kind":{kind},"name":"","namespace":"{namespace}","operation":"CREATE","userInfo":{who}"#
     );
     format!(
         r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{{head},"object":{object},"oldObject":null,"dryRun":false}}}}"#
@@ -271,6 +275,25 @@ async fn the_api_server_is_answered_and_what_becomes_of_pods_is_counted() {
     }
     running.stop.send(()).unwrap();
     running.task.await.unwrap();
+}
+
+/// The API server sets the one of the request; whoever makes a pod writes the other.
+#[tokio::test]
+async fn the_requests_namespace_counts_and_not_the_pods() {
+    let running = Running::start();
+    for (requests, pods, allowed) in
+        [("elsewhere", "payments", false), ("payments", "elsewhere", true)]
+    {
+        let mut pod = pod("true", "payments");
+        pod["metadata"]["namespace"] = pods.into();
+        let (status, body) = running.review(&review_in(requests, &pod)).await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let response = &answer["response"];
+        assert_eq!((status, &response["allowed"]), (200, &allowed.into()), "{requests}: {body}");
+        assert_eq!(response.get("patch").is_some(), allowed, "{requests}: {body}");
+        let message = response["status"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.ends_with("the namespace elsewhere"), !allowed, "{body}");
+    }
 }
 
 #[tokio::test]
