@@ -9,11 +9,15 @@ mod documents;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use credential_relay::clock::{ManualClock, Timestamp};
 use credential_relay::config::Config;
 use credential_relay::config::environment::{self, Environment};
 use credential_relay::config::load::{SCHEMA, load, parse, schema_of_types};
 use credential_relay::config::mistakes::Mistakes;
+use credential_relay::credential::{Lifetime, Validity};
+use credential_relay::schedule::{self, Draw};
 
 use documents::{examples, reports_are_golden, rows, schema_is_of_types, settings};
 
@@ -87,6 +91,59 @@ fn the_reference_lists_every_variable_and_no_other() {
     let known = environment::CONFIGURATION.iter().chain(&environment::PROCESS);
     let known = known.chain(&environment::HONOURED);
     assert_eq!(rows, known.map(|name| (*name).to_owned()).collect());
+}
+
+/// As the file has it: `4h48m`.
+fn duration(text: &str) -> Duration {
+    let units = text.split_inclusive(|c: char| c.is_ascii_alphabetic());
+    units
+        .map(|unit| {
+            let (count, unit) = unit.split_at(unit.len() - 1);
+            let seconds = ["s", "m", "h"].iter().position(|known| *known == unit).unwrap();
+            Duration::from_secs(count.parse::<u64>().unwrap() * [1, 60, 3600][seconds])
+        })
+        .sum()
+}
+
+/// The durations that the reference tells of: when each is renewed at the earliest and at the latest, and
+/// how many calls it says that an hour takes.
+fn renewals() -> Vec<(Duration, [Duration; 2], String)> {
+    let text = reference();
+    let (_, table) = text.split_once("\n| duration | renewed after |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [nominal, after, calls] = cells[..] else { panic!("not three columns: {line}") };
+        let (earliest, latest) = after.split_once(" to ").unwrap();
+        (duration(nominal), [earliest, latest].map(duration), calls.to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn the_reference_tells_when_each_duration_is_renewed() {
+    let now = ManualClock::starting_at(Timestamp::from_secs(1_800_000_000)).clock().now();
+    let rows = renewals();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for (nominal, told, calls) in rows {
+        let validity = Validity::Until(Lifetime::from_request(now, nominal, None));
+        for (draw, told) in [1.0, 0.0].into_iter().zip(told) {
+            let due = schedule::due(&validity, now, Draw::of(draw)).remaining(now);
+            let near = due.abs_diff(told) < Duration::from_secs(1);
+            assert!(near, "{nominal:?}, draw {draw}: {due:?}, and not {told:?}");
+        }
+        let an_hour = 3600.0 / schedule::renewed_every(nominal).as_secs_f64();
+        assert_eq!(calls, format!("{an_hour:.1}"), "{nominal:?}");
+    }
+}
+
+#[test]
+fn the_pages_of_sources_tell_how_often_an_hour_is_renewed() {
+    let every = schedule::renewed_every(Duration::from_secs(3600)).as_secs_f64() / 60.0;
+    for page in ["docs/vault.md", "docs/sources/roles-anywhere.md"] {
+        let text = fs::read_to_string(project().join(page)).unwrap();
+        assert!(text.contains(&format!(" every {every:.0} minutes")), "{page}: {every}");
+    }
 }
 
 #[test]

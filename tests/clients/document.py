@@ -25,7 +25,8 @@ runs every one of them against it and a test AWS, compares what it sees with wha
   next one works.
 - **Asks anew**: with how much time left it fetches a credential again. What was measured lies between two values that were tried.
 - **GETs per 100 calls** of one process, with a credential that has 60, 20, 12 and 4 minutes left. The relay answers from memory; an hour's
-  credential is renewed at 30 minutes, so it is the first figure that is met, and the second where a lifetime is below 50 minutes.
+  credential is renewed before 30 minutes are left, so it is the first figure that is met, and the second where a lifetime is below 50
+  minutes.
 - **Tells why**: whether its error has the relay's reason, here for a wrong token. Where it has not, the relay's log has.
 """
 
