@@ -38,6 +38,8 @@ mod reload;
 mod search;
 #[path = "relay/serving.rs"]
 mod serving;
+#[path = "relay/settings.rs"]
+mod settings;
 #[path = "relay/tls.rs"]
 mod tls;
 #[path = "relay/unread.rs"]

@@ -8,7 +8,7 @@ use deserr::Deserr;
 
 use super::document::Document;
 use super::environment::{self, Environment, Origins};
-use super::mistakes::{Mistakes, Place};
+use super::mistakes::{Mistakes, Place, told};
 use super::resolve::{self, Listening};
 use super::{Admin, Config};
 use crate::files;
@@ -94,7 +94,18 @@ fn rest(file: Option<&Path>, environment: &Environment) -> Result<Document, Mist
 /// # Errors
 /// Why it cannot be read.
 pub(super) fn text_of(path: &Path) -> Result<String, Mistakes> {
-    read(path).map_err(|why| Mistakes::one(Place::File, format!("{}: {why}", path.display())))
+    read(path).map_err(|why| Mistakes::one(Place::File, format!("{}: {why}", told_path(path))))
+}
+
+/// The file's path as it may be told: where it looks like one. A secret of AWS has slashes as well.
+fn told_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let ending = path.extension().is_some_and(|it| it == "yaml" || it == "yml" || it == "json");
+    if path.is_absolute() || ending || told(&text) == text {
+        text.into_owned()
+    } else {
+        format!("a path of {} characters", text.chars().count())
+    }
 }
 
 /// Reads and checks the text of a file.
@@ -337,6 +348,16 @@ profiles:
         assert_eq!(by_text, parse(CHAINED, &variables).unwrap());
         let both = load(Some(Path::new("/relay.yaml")), &variables).unwrap_err().to_string();
         assert!(both.contains(&format!("{TEXT}: there is a file too")), "{both}");
+    }
+
+    #[test]
+    fn what_may_be_a_secret_and_no_path_is_told_by_its_length() {
+        for path in ["/etc/relay/aB3", "relay.yaml", "some/Folder/relay-1234567.yml", "relay"] {
+            assert_eq!(told_path(Path::new(path)), path);
+        }
+        for path in ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "kT4vYq8RzP2mWc7L", "a/b"] {
+            assert_eq!(told_path(Path::new(path)), format!("a path of {} characters", path.len()));
+        }
     }
 
     #[test]
