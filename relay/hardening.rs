@@ -194,7 +194,9 @@ fn lacking(files: &Result<Fence, String>, calls: &Result<(), String>) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::ErrorKind;
+    use std::io::{self, ErrorKind};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::process::Command;
 
     use super::*;
@@ -246,18 +248,37 @@ profiles: {{ one: {{ source: {{ {source} }}, serve_long_lived_keys: true }} }}
     #[test]
     fn what_is_not_named_is_denied() {
         const INSIDE: &str = "CREDENTIAL_RELAY_TEST_INSIDE";
-        if std::env::var_os(INSIDE).is_some() {
-            return try_what_is_denied();
+        if let Ok(listens) = std::env::var(INSIDE) {
+            return try_what_is_denied(&listens);
         }
+        let listens = format!("credential-relay-test-{}", std::process::id());
+        let _listener = UnixListener::bind_addr(&abstract_address(&listens)).unwrap();
         let own = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "hardening::tests::what_is_not_named_is_denied", "--nocapture"])
-            .env(INSIDE, "yes")
+            .env(INSIDE, listens)
             .output()
             .unwrap();
         assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
     }
 
-    fn try_what_is_denied() {
+    fn abstract_address(name: &str) -> SocketAddr {
+        SocketAddr::from_abstract_name(name).unwrap()
+    }
+
+    /// To send a signal to the process that started this one, and to connect to the socket without a
+    /// file on which it listens.
+    fn ways_out(listens: &str) -> [io::Result<()>; 2] {
+        let parent = rustix::process::getppid().unwrap();
+        [
+            rustix::process::test_kill_process(parent).map_err(io::Error::from),
+            UnixStream::connect_addr(&abstract_address(listens)).map(drop),
+        ]
+    }
+
+    fn try_what_is_denied(listens: &str) {
+        for way in ways_out(listens) {
+            way.unwrap();
+        }
         let (named, written, other) = (
             tempfile::tempdir().unwrap(),
             tempfile::tempdir().unwrap(),
@@ -272,12 +293,11 @@ profiles: {{ one: {{ source: {{ {source} }}, serve_long_lived_keys: true }} }}
             needs::Need::new("named", &file(&named), needs::Use::Read),
             needs::Need::new("written", &file(&written), needs::Use::Written),
         ];
-        let Sandbox::Closed(_) = harden(&needs).unwrap() else {
+        let Sandbox::Closed(folders) = harden(&needs).unwrap() else {
             // A kernel without it: tests/e2e wants one with it.
             return;
         };
-        let denied =
-            |done: std::io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
+        let denied = |done: io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
         files::read(&file(&named), 10).unwrap();
         fs::write(file(&written), "more").unwrap();
         fs::rename(file(&written), written.path().join("renamed")).unwrap();
@@ -299,6 +319,13 @@ profiles: {{ one: {{ source: {{ {source} }}, serve_long_lived_keys: true }} }}
         let path = file(&other);
         let later = std::thread::spawn(move || fs::read(path).map(drop)).join().unwrap();
         assert!(denied(later));
+        let ways = ways_out(listens);
+        // A second fence within the first says what the kernel has; it comes after all that the first denies.
+        if fence::close(&folders).unwrap().version >= 6 {
+            for way in ways {
+                assert_eq!(way.unwrap_err().raw_os_error(), Some(libc::EPERM));
+            }
+        }
     }
 
     #[test]

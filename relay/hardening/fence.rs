@@ -18,7 +18,7 @@ const VERSION: ABI = ABI::V6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fence {
     /// The version of Landlock that counts.
-    version: i32,
+    pub(super) version: i32,
     /// Threads that were there before, and on which it has no hold.
     pub(super) beside: usize,
 }
