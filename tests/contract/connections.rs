@@ -54,6 +54,34 @@ async fn slow_clients_cannot_starve_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bodies_that_stall_cannot_starve_another() {
+    let stalls = good_request().replace("\r\n\r\n", "\r\nContent-Length: 500\r\n\r\nslow");
+    let relay = Relay::start(4);
+    relay.publish_session();
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut client = relay.connect().await;
+        client.send(&stalls).await;
+        slow.push(client);
+    }
+    let mut client = relay.connect().await;
+    assert_eq!(asked(&mut client).await, 200);
+    // No body is waited for where the answer is there.
+    for client in &mut slow {
+        assert_eq!(client.answer(true).await.expect("closed").status, 200);
+        client.closed().await;
+    }
+    // Where it is not, the request could be held, and its connection is idle all the same.
+    let relay = Relay::start(1);
+    let mut slow = relay.connect().await;
+    slow.send(&stalls).await;
+    let mut client = relay.connect().await;
+    assert_eq!(asked(&mut client).await, 503);
+    slow.closed().await;
+    relay.assert_metric("credential_relay_connections_evicted_total 1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_of_connections_pushes_out_no_request_that_has_arrived() {
     let relay = Relay::start(4);
     relay.publish_session();
