@@ -224,6 +224,30 @@ async fn answers_that_make_no_sense_are_never_served() {
     fetch(&mut source).await.unwrap();
 }
 
+/// On paused time, which goes on by itself to whatever is waited for.
+#[tokio::test]
+async fn an_sts_that_never_answers_is_given_up() {
+    let world = World::start(IssuedLifetime::AsAsked).await;
+    let mut source = world.source(&two_hops());
+    // Base and hub are held from now on: nothing but the one call is waited for.
+    fetch(&mut source).await.unwrap();
+    tokio::time::pause();
+    for (fault, cause, calls, milliseconds) in [
+        // The SDK waits for a second at most before it tries again; tokio rounds each wait up.
+        (Fault::next(FaultKind::Hang, 1), None, 2, 5_000..=6_010),
+        (Fault::every(FaultKind::Hang), Some(Cause::Unreachable), 3, 15_000..=15_010),
+    ] {
+        let before = world.sts.ledger().calls().len();
+        world.sts.faults().set(vec![fault]);
+        let began = tokio::time::Instant::now();
+        let fetched = tokio::time::timeout(Duration::from_secs(3600), fetch(&mut source)).await;
+        assert_eq!(fetched.unwrap().err().map(|failure| failure.cause), cause);
+        let took = began.elapsed().as_millis();
+        assert!(milliseconds.contains(&took), "{took} ms of {milliseconds:?}");
+        assert_eq!(world.sts.ledger().calls().len() - before, calls);
+    }
+}
+
 #[tokio::test]
 async fn throttling_is_told_apart_after_the_sdks_own_retries() {
     let world = World::start(IssuedLifetime::AsAsked).await;

@@ -30,6 +30,8 @@ struct Bench {
     world: World,
     vault: Vault,
     address: String,
+    /// `vault.timeout`.
+    timeout: &'static str,
     workshop: Workshop,
 }
 
@@ -72,17 +74,18 @@ impl Bench {
         let (vault, address) = world.vault(settings);
         std::fs::write(world.path("jwt"), format!("{JWT}\n")).unwrap();
         let workshop = Workshop::new(world.clock.clone(), world.metrics.clone(), &[]);
-        Self { world, vault, address: format!("http://{address}"), workshop }
+        Self { world, vault, address: format!("http://{address}"), timeout: "2s", workshop }
     }
 
     /// The source of a profile with this `source.vault`, and more of the profile.
     fn source(&mut self, name: &str, vault: &str, more: &str) -> Box<dyn Source> {
         let text = format!(
             "{{ sts: {{ region: us-east-1, endpoint: 'http://{}' }},
-                vault: {{ address: '{}', timeout: 2s, auth: {{ kubernetes: {{ role: app, token_file: {} }} }} }},
+                vault: {{ address: '{}', timeout: {}, auth: {{ kubernetes: {{ role: app, token_file: {} }} }} }},
                 profiles: {{ {name}: {{ source: {{ vault: {vault} }} {more} }} }} }}",
             self.world.address,
             self.address,
+            self.timeout,
             self.world.path("jwt").display()
         );
         let config = parse(&text);
@@ -505,6 +508,21 @@ async fn what_lives_is_revoked_at_the_end() {
     bench.workshop.vaults.revoke().await;
     assert_eq!((bench.vault.users_alive(), bench.vault.tokens_alive()), (0, 0));
     assert_eq!(bench.count(Operation::RevokeSelf), 1);
+}
+
+/// On paused time, which goes on by itself to whatever is waited for.
+#[tokio::test]
+async fn a_vault_that_hangs_holds_the_end_up_for_two_seconds_and_no_more() {
+    let mut bench = Bench::start(long_token()).await;
+    bench.timeout = "30s";
+    let mut source = bench.user();
+    fetch(&mut source).await.unwrap();
+    bench.vault.faults().set(vec![Fault::every("", FaultKind::Hang)]);
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    bench.workshop.revoke().await;
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert_eq!(bench.vault.tokens_alive(), 1, "it was asked, and did not answer");
 }
 
 #[tokio::test]
