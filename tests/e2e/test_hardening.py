@@ -6,6 +6,7 @@ The machine that runs this has Landlock and seccomp; where one is missing is pla
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,26 @@ def test_every_thread_is_in_it_and_there_are_no_dumps(binary, module_aws, tmp_pa
             assert (thread["NoNewPrivs"], thread["Seccomp"]) == ("1", "2"), thread
         limits = Path(f"/proc/{relay.pid}/limits").read_text()
         assert "Max core file size        0                    0 " in limits
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_memory_is_locked_where_it_may_be_and_the_log_says_where_not(binary, module_aws, tmp_path, capable):
+    limited = tmp_path / "limited"
+    incapable = [] if capable else ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]
+    words = shlex.join(["prlimit", "--memlock=65536:65536", *incapable, str(binary)])
+    limited.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    limited.chmod(0o755)
+    volume = Volume(tmp_path / "volume")
+    with relay_at(limited, tmp_path / "relay", module_aws, {"pod": of_file(volume.file)}) as relay:
+        served(relay, "pod")
+        said, _ = hardened(relay.log())
+        (status,) = [thread for thread in threads(relay.pid) if thread["Pid"] == str(relay.pid)]
+        kilobytes = int(status["VmLck"].removesuffix("kB"))
+        if capable:
+            assert said["memory"] == "locked" and kilobytes > 0, (said, kilobytes)
+        else:
+            assert said["memory"].startswith("may be swapped: there is a limit on locked memory (RLIMIT_MEMLOCK)")
+            assert "CAP_IPC_LOCK" in said["memory"] and kilobytes == 0, (said, kilobytes)
 
 
 def test_another_process_of_its_user_gets_nothing_of_it(binary):
