@@ -75,7 +75,43 @@ pub fn wiped(bytes: Vec<u8>) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
+
+    const TEXT: &str = "a-secret-that-is-long-enough-for-a-piece-of-memory-of-its-own";
+
+    /// Whether the end of the text stands in this process's memory, as whoever dumps it reads it. What is
+    /// free begins with notes of the allocator's.
+    fn stands_at(address: usize) -> bool {
+        // On the stack, so that nothing takes a freed piece for itself.
+        let mut piece = [0; TEXT.len()];
+        let memory = File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut piece, address.try_into().unwrap()).unwrap();
+        piece[32..] == TEXT.as_bytes()[32..]
+    }
+
+    #[test]
+    fn what_is_dropped_is_wiped() {
+        let given = TEXT.to_owned();
+        let at = given.as_ptr().addr();
+        assert!(stands_at(at));
+        let secret = Secret::new(given);
+        assert!(!stands_at(at), "the string that it was made of");
+        for secret in [secret.trimmed(), secret.clone(), secret] {
+            let at = secret.expose().as_ptr().addr();
+            assert!(stands_at(at));
+            drop(secret);
+            assert!(!stands_at(at));
+        }
+        let shared = wiped(TEXT.to_owned().into_bytes());
+        let (at, other) = (shared.as_ptr().addr(), shared.clone());
+        drop(shared);
+        assert!(stands_at(at), "the other one has it yet");
+        drop(other);
+        assert!(!stands_at(at));
+    }
 
     #[test]
     fn debug_tells_the_length_alone() {
