@@ -9,6 +9,7 @@ mod documents;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,12 @@ use credential_relay::injector::certificates::Status;
 use credential_relay::injector::{ANNOTATIONS, Metrics};
 use credential_relay::listener::{self, Limits};
 use credential_relay::shutdown;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -164,9 +167,7 @@ impl Running {
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.webhook).await.unwrap();
-        let name = ServerName::try_from(NAME).unwrap();
-        self.tls.connect(name, stream).await.unwrap()
+        connect(self.webhook, &self.tls).await
     }
 
     async fn webhook(&self, method: &str, path: &str, body: &str) -> (u16, String) {
@@ -176,6 +177,11 @@ impl Running {
     async fn review(&self, body: &str) -> (u16, String) {
         self.webhook("POST", "/mutate", body).await
     }
+}
+
+async fn connect(webhook: SocketAddr, tls: &TlsConnector) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(webhook).await.unwrap();
+    tls.connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap()
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
@@ -220,10 +226,11 @@ fn review(object: &Value) -> String {
 
 /// In the order in which the API server writes it.
 fn review_in(namespace: &str, object: &Value) -> String {
+    let namespace = json!(namespace);
     let who = json!({ "username": "a", "groups": ["system:authenticated"] });
     let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
     let head = format!(
-        r#""uid":"{UID}","kind":{kind},"name":"","namespace":"{namespace}","operation":"CREATE","userInfo":{who}"#
+        r#""uid":"{UID}","kind":{kind},"name":"","namespace":{namespace},"operation":"CREATE","userInfo":{who}"#
     );
     format!(
         r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{{head},"object":{object},"oldObject":null,"dryRun":false}}}}"#
@@ -293,6 +300,68 @@ async fn the_requests_namespace_counts_and_not_the_pods() {
         assert_eq!(response.get("patch").is_some(), allowed, "{requests}: {body}");
         let message = response["status"]["message"].as_str().unwrap_or_default();
         assert_eq!(message.ends_with("the namespace elsewhere"), !allowed, "{body}");
+    }
+}
+
+/// Whoever makes a pod chooses its texts. The log is that of the program, in both of its formats.
+#[tokio::test]
+async fn a_text_of_a_pod_forges_no_line_of_the_log() {
+    let forged = "x\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\u{1b}[2K";
+    let mut pod = pod("true", forged);
+    let metadata = &mut pod["metadata"];
+    metadata["name"] = forged.into();
+    metadata["annotations"][format!("credential-relay.io/{forged}")] = forged.into();
+    metadata["ownerReferences"] = json!([{ "kind": forged, "name": forged }]);
+    for format in ["json", "human"] {
+        let files = TempDir::new().unwrap();
+        let (certificates, tls) = certificate(files.path());
+        let Certificates::Files { cert, key } = certificates else { panic!("they are in files") };
+        let text = fs::read_to_string(project().join("tests/inject_cases/injector.yaml")).unwrap();
+        let (_self_managed, rest) = text.split_once('\n').unwrap();
+        let own = json!({ "files": { "cert": cert, "key": key } });
+        let listen = "listen: 127.0.0.1:0\nadmin: { listen: '127.0.0.1:0' }";
+        let config = files.path().join("injector.yaml");
+        fs::write(&config, format!("{listen}\ncertificates: {own}\n{rest}")).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_credential-relay"))
+            .args(["inject", "--drain", "0", "--config", config.to_str().unwrap()])
+            .env_clear()
+            .env("CREDENTIAL_RELAY_LOG_FORMAT", format)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(program.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("listening") {
+            assert_ne!(log.read_line(&mut said).await.unwrap(), 0, "{said}");
+        }
+        let (_, at) = said.split_once("https://").unwrap();
+        let webhook = at.split('"').next().unwrap().parse().unwrap();
+        let question = review_in(forged, &pod);
+        let (status, body) = say(connect(webhook, &tls).await, "POST", "/mutate", &question).await;
+        assert_eq!(status, 200, "{body}");
+        kill_process(
+            Pid::from_raw(program.id().unwrap().try_into().unwrap()).unwrap(),
+            Signal::TERM,
+        )
+        .unwrap();
+        log.read_to_string(&mut said).await.unwrap();
+        assert!(program.wait().await.unwrap().success(), "{said}");
+
+        let whole = |line: &str| match format {
+            "json" => {
+                serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] != "forged")
+            }
+            _ => {
+                line.starts_with("20")
+                    && [" INFO ", " WARN "].iter().any(|level| line.contains(level))
+            }
+        };
+        assert!(said.lines().all(whole), "{said}");
+        assert!(!said.contains(['\r', '\u{1b}']), "{said}");
+        let of_the_pod: Vec<_> = said.lines().filter(|line| line.contains("forged")).collect();
+        let [admission] = of_the_pod[..] else { panic!("{said}") };
+        assert!(admission.contains("admission"), "{said}");
     }
 }
 
