@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use crate::config::Tls;
 use crate::config::values::UpstreamUrl;
+use crate::files::Aside;
 use route::{Route, ThroughProxy};
 pub use tls::TlsError;
 
@@ -146,7 +147,7 @@ impl Transport {
             drop(turn);
         };
         // A panic was told by its hook, and changes nothing.
-        let _ = tokio::task::spawn_blocking(reload).await;
+        let _ = Aside::default().run(reload).await;
     }
 }
 

@@ -9,10 +9,14 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// So many of the runtime's threads for blocking work may be taken at a time: whoever looks a name up needs one too, and
-/// mounts may hang under any number of files.
-pub const MOST: usize = 8;
+/// mounts may hang under any number of files. What is polled waits for the network, and has as many of its own.
+pub const MOST: usize = if cfg!(feature = "host") { 2 * EACH } else { EACH };
 
-static TURNS: Semaphore = Semaphore::const_new(MOST);
+const EACH: usize = 8;
+
+static TURNS: Semaphore = Semaphore::const_new(EACH);
+#[cfg(feature = "host")]
+static POLLS: Semaphore = Semaphore::const_new(EACH);
 
 /// A thread for the work of one source, or on one file: one at most, however often it is asked for,
 /// since the next work waits for one that hangs. The threads are few, and all others need them.
@@ -40,7 +44,7 @@ impl Aside {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let (tell, told) = oneshot::channel();
-        self.alone(move || drop(tell.send(work()))).await;
+        self.alone(self.turns, move || drop(tell.send(work()))).await;
         told.await.map_err(|_| panicked())
     }
 
@@ -65,23 +69,23 @@ impl Aside {
                 }
             });
         };
-        self.alone(until_given_up).await;
+        self.alone(&POLLS, until_given_up).await;
         told.await.map_err(|_| panicked())
     }
 
-    /// Does `work` once what was begun before has ended: what that found is old by now.
-    async fn alone(&mut self, work: impl FnOnce() + Send + 'static) {
+    /// Does `work` once what was begun before has ended (what that found is old by now), and in its turn: whoever gives up
+    /// then leaves it to be done.
+    async fn alone(&mut self, turns: &'static Semaphore, work: impl FnOnce() + Send + 'static) {
         if let Some(before) = &mut self.thread {
             let _ = before.await;
         }
-        // It is never closed. Whoever gives up here has begun nothing.
-        let turn = self.turns.acquire().await;
-        let in_turn = move || {
-            let _turn = turn;
-            work();
+        let in_turn = async {
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            // A panic is told by what the work did not tell.
+            let _ = spawn_blocking(work).await;
         };
-        // A panic is told by what the work did not tell.
-        let _ = self.thread.insert(spawn_blocking(in_turn)).await;
+        let _ = self.thread.insert(tokio::spawn(in_turn)).await;
         self.thread = None;
     }
 }
@@ -98,9 +102,14 @@ mod tests {
 
     use super::*;
 
+    /// Of a test's own: others run beside it.
+    fn turns(most: usize) -> &'static Semaphore {
+        Box::leak(Box::new(Semaphore::new(most)))
+    }
+
     #[tokio::test]
     async fn a_read_that_hangs_is_waited_for_and_not_doubled() {
-        let mut aside = Aside::default();
+        let mut aside = Aside { thread: None, turns: turns(2) };
         let (release, hangs) = mpsc::channel::<()>();
         // It is given up at once, as by a time limit.
         let given_up = aside.run(move || {
@@ -121,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn however_many_hang_they_take_no_more_than_their_threads() {
-        let turns: &Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+        let turns = turns(2);
         let aside = || Aside { thread: None, turns };
         let (mut one, mut two, mut three) = (aside(), aside(), aside());
         let (release_one, one_hangs) = mpsc::channel::<()>();
@@ -136,6 +145,19 @@ mod tests {
         drop(release_one);
         next.await.unwrap().unwrap();
         drop(release_two);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_before_its_turn_is_done_in_it() {
+        let turns = turns(1);
+        let (mut one, mut two) = (Aside { thread: None, turns }, Aside { thread: None, turns });
+        let (release, hangs) = mpsc::channel::<()>();
+        assert!(one.run(move || hangs.recv()).now_or_never().is_none());
+        let (done, told) = oneshot::channel();
+        assert!(two.run(move || done.send(())).now_or_never().is_none());
+        drop(two);
+        drop(release);
+        told.await.unwrap();
     }
 
     #[tokio::test]
