@@ -176,11 +176,18 @@ fn read(text: &str, forms: &[Form]) -> Option<(char, usize)> {
 fn escaped(mut next: impl FnMut() -> Option<char>) -> Option<char> {
     match next()? {
         'u' => {
-            let digits = [next()?, next()?, next()?, next()?];
-            char::from_u32(number(&digits, 16)?)
+            let first = unit(&mut next)?;
+            let is_half = (0xd800..0xdc00).contains(&first);
+            let second =
+                if is_half && (next()?, next()?) == ('\\', 'u') { unit(&mut next) } else { None };
+            char::decode_utf16([Some(first), second].into_iter().flatten()).next()?.ok()
         }
         itself => Some(itself),
     }
+}
+
+fn unit(next: &mut impl FnMut() -> Option<char>) -> Option<u16> {
+    u16::try_from(number(&[next()?, next()?, next()?, next()?], 16)?).ok()
 }
 
 /// What a URL has after a percent sign: the bytes of UTF-8, each but the first with a sign of its own.
@@ -231,9 +238,13 @@ fn number(digits: &[char], radix: u32) -> Option<u32> {
 /// Whether a run of base64 characters must not be printed: a part of a JWT, the signature of a request, which whoever has it
 /// can send again, or any very long run.
 fn looks_secret(word: &str) -> bool {
-    let hex = word.bytes().rev().take_while(u8::is_ascii_hexdigit).count();
-    let jwt = word.find("eyJ").is_some_and(|at| word.len() - at > SHORTEST_JWT);
-    hex >= SIGNATURE || jwt || word.len() > LONGEST_WORD
+    let mut runs = word.split(|c: char| !c.is_ascii_hexdigit());
+    let jwt = word.find("eyJ").is_some_and(|at| {
+        let part = &word[at..];
+        // Within a word it may be of a name's (keyJobs); a part of a JWT has digits.
+        part.len() > SHORTEST_JWT && (at == 0 || part.contains(|c: char| c.is_ascii_digit()))
+    });
+    runs.any(|run| run.len() >= SIGNATURE) || jwt || word.len() > LONGEST_WORD
 }
 
 #[cfg(test)]
@@ -273,6 +284,12 @@ mod tests {
     }
 
     #[test]
+    fn half_a_character_is_read_with_its_other_half() {
+        let secret = Secret::new("the \u{1f511} of it".into());
+        assert_eq!(scrub(r"no: the \ud83d\udd11 of it", [&secret]), "no: [redacted]");
+    }
+
+    #[test]
     fn of_two_that_begin_alike_nothing_stays() {
         let (one, other) = (Secret::new("the-token".into()), Secret::new("the-token-2".into()));
         let said = "the-token-2the-token the-token-3";
@@ -286,6 +303,9 @@ mod tests {
         let said =
             scrub(&format!("token {token}\nfor {arn} eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0x.c"), []);
         assert_eq!(said, format!("token [redacted] for {arn} [redacted].[redacted].[redacted]"));
+        let names = "role/apiKeyJwtIssuerRole of keyJobsNamespace/default";
+        assert_eq!(scrub(names, []), names);
+        assert_eq!(scrub("sent%20eyJhbGciOiJSUzI1NiJ9", []), "[redacted]");
     }
 
     #[test]
@@ -309,6 +329,10 @@ mod tests {
         for spelled in ["Signature=", "Signature%3D", r"Signature\u003d", ""] {
             let said = scrub(&format!("a=b, {spelled}{signature} {digest}"), []);
             assert_eq!(said, format!("a=b, [redacted] {digest}"));
+        }
+        for after in [r#"\","#, r"\r\nHost: x", "%22", "%0AHost", "-"] {
+            let said = scrub(&format!("Signature={signature}{after}"), []);
+            assert!(said.starts_with("[redacted]"), "{said}");
         }
     }
 

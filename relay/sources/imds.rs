@@ -226,14 +226,14 @@ fn ttl_of(headers: &HeaderMap) -> Duration {
     said.map_or(TOKEN_TTL, Duration::from_secs).min(TOKEN_TTL)
 }
 
-/// The one role of the list. It becomes a part of a path, and is told: it is none if it has the `token` in it, as where
-/// something says the same to whatever is asked.
+/// The one role of the list. It becomes a part of a path, and is told: it is none if it is the `token`, as where something
+/// says the same to whatever is asked.
 fn role_in(list: &[u8], token: &Secret) -> Result<String, &'static str> {
     // An instance has one profile, and a profile one role (IAM's quotas).
     let name = str::from_utf8(list).unwrap_or_default().lines().next().unwrap_or_default().trim();
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     let fits = (1..=64).contains(&name.len()) && name.bytes().all(legal);
-    if fits && name != "." && name != ".." && !name.contains(token.expose()) {
+    if fits && name != "." && name != ".." && name != token.expose() {
         Ok(name.to_owned())
     } else {
         Err("the list of the instance's roles has none: its first line is not the name of a role")
