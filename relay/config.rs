@@ -282,6 +282,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether whoever may ask by this could by `other` too.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.files().all(|file| other.files().any(|known| known == file))
+            && self.token_digests.iter().all(|digest| other.token_digests.contains(digest))
+    }
+
     /// All of the files.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> + Clone {
         std::iter::once(&self.token_file).chain(&self.more_token_files)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -12,13 +12,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::assemble::{self, AssembleError, Workshop};
+use crate::clock::Moment;
 use crate::config::values::ProfileName;
 use crate::config::{self, LeasesAtEnd};
 use crate::credentials_file::{self, CredentialsFile, End, Kept};
 use crate::endpoint::{Keyring, access};
 use crate::metrics::ProfileMetrics;
 use crate::rotation::{self, Rotation, Suspicion};
-use crate::store::{Reader, View};
+use crate::store::{Reader, Served, View};
 use crate::{admin, endpoint, store};
 
 /// The profiles that run, and what the listeners see of them.
@@ -40,6 +41,7 @@ struct Running {
     metrics: ProfileMetrics,
     rotation: AbortHandle,
     file: Option<RunningFile>,
+    inherited: Weak<Served>,
 }
 
 /// A rotation that runs, and what is seen of it.
@@ -47,6 +49,8 @@ struct Turned {
     rotation: AbortHandle,
     seen: admin::Profile,
     metrics: ProfileMetrics,
+    /// What it began with, which others of its settings had fetched.
+    inherited: Weak<Served>,
 }
 
 /// A credentials file that is kept up to date; it goes when this does.
@@ -142,9 +146,10 @@ fn rotate_alike(one: &config::Profile, other: &config::Profile) -> bool {
     *one == other
 }
 
-/// Whether whoever could have the credentials of the one may have those of the other.
-fn reached_alike(one: &config::Profile, other: &config::Profile) -> bool {
-    one.access == other.access && one.credentials_file == other.credentials_file
+/// Whether whoever may have the credentials of the one could have those of `before` too.
+fn is_within(one: &config::Profile, before: &config::Profile) -> bool {
+    one.access.is_within(&before.access)
+        && (one.credentials_file.is_none() || one.credentials_file == before.credentials_file)
 }
 
 /// The access tokens' files that an update has written. They go with it if it comes to nothing: what is in them
@@ -236,7 +241,12 @@ impl Profiles {
                 .map_err(|error| AssembleError::File(name.clone(), error))?;
         }
         let before = self.running.get(name);
-        let before = before.filter(|before| rotate_alike(&before.settings, settings));
+        let now = self.workshop.clock.now();
+        let goes_on = |before: &&Running| {
+            rotate_alike(&before.settings, settings)
+                && (is_within(settings, &before.settings) || !before.shows_inherited(now))
+        };
+        let before = before.filter(goes_on);
         let (reader, turning) = match before {
             Some(before) => (before.served.reader().clone(), Turning::On),
             None => self.turn_anew(name, settings)?,
@@ -294,7 +304,7 @@ impl Profiles {
             let Fresh { name, settings, reader, turning, file } = fresh;
             let mut before = self.running.remove(&name);
             let Some(turned) = self.turn(turning, before.as_ref(), &settings) else { continue };
-            let Turned { rotation, seen, metrics } = turned;
+            let Turned { rotation, seen, metrics, inherited } = turned;
             let file_before = before.as_mut().and_then(|before| before.file.take());
             self.ending.extend(file_before.map(hand_over));
             let file = file.zip(settings.credentials_file.as_ref()).map(|(file, to)| {
@@ -305,7 +315,7 @@ impl Profiles {
             let requests = &self.workshop.metrics;
             let served = endpoint::Profile::new(name.clone(), reader, keyring, requests);
             let served = Arc::new(served);
-            let running = Running { settings, served, seen, metrics, rotation, file };
+            let running = Running { settings, served, seen, metrics, rotation, file, inherited };
             self.running.insert(name, running);
         }
         self.keep_files(files);
@@ -327,22 +337,25 @@ impl Profiles {
                 rotation: before.rotation.clone(),
                 seen: before.seen.clone(),
                 metrics: before.metrics.clone(),
+                inherited: before.inherited.clone(),
             });
         };
+        let mut inherited = Weak::new();
         let metrics = rotation.metrics.clone();
         metrics.begins();
         if let Some(before) = before {
             before.stop();
-            if reached_alike(&before.settings, settings)
+            if is_within(settings, &before.settings)
                 && let View::Ready(held, _) =
                     before.served.reader().borrow().view(self.workshop.clock.now())
                 && rotation::accept(held.credential().clone(), &settings.long_lived_keys).is_ok()
             {
                 metrics.serves_until(held.credential().validity.expiry());
                 rotation.publisher.publish(Arc::clone(held));
+                inherited = Arc::downgrade(held);
             }
         }
-        Some(Turned { rotation: self.rotations.spawn(rotation.run()), seen, metrics })
+        Some(Turned { rotation: self.rotations.spawn(rotation.run()), seen, metrics, inherited })
     }
 
     /// Begins with files.
@@ -391,6 +404,14 @@ impl Running {
 
     fn stop(&self) {
         self.rotation.abort();
+    }
+
+    /// Whether it still hands out what it began with.
+    fn shows_inherited(&self, now: Moment) -> bool {
+        match self.served.reader().borrow().view(now) {
+            View::Ready(held, _) => Weak::ptr_eq(&self.inherited, &Arc::downgrade(held)),
+            _ => false,
+        }
     }
 }
 
@@ -514,6 +535,13 @@ mod tests {
             let text = self.metrics.render();
             let count = text.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
             count.parse().unwrap()
+        }
+
+        /// Whether a profile has something to hand out.
+        fn holds(&self, profile: &str) -> bool {
+            let reader = self.profiles.reader(&profile.parse().unwrap()).unwrap();
+            let now = self.profiles.workshop.clock.now();
+            matches!(reader.borrow().view(now), View::Ready(..))
         }
 
         /// When what a profile serves ends, as metrics have it.
@@ -692,31 +720,37 @@ mod tests {
     async fn keys_from_before_are_not_handed_to_whoever_may_ask_from_now_on() {
         let mut bench = Bench::start();
         let (a, nowhere) = (bench.base("A"), bench.path("nowhere.json"));
-        let profile = |base: &Path, token: &str, more: &str| {
+        let (one, other) = (bench.path("payments.token"), bench.path("other.token"));
+        let profile = |base: &Path, tokens: [&Path; 2], more: &str| {
+            let [first, second] = tokens.map(Path::display);
             format!(
-                "payments: {{ source: {{ file: {{ path: {} }} }}, access: {{ token_file: {} }}{more} }}",
+                "payments: {{ source: {{ file: {{ path: {} }} }}, access: {{ token_file: {first}, more_token_files: [{second}] }}{more} }}",
                 base.display(),
-                bench.path(token).display()
             )
         };
+        let third = bench.path("third.token");
+        let before = profile(&a, [&one, &other], "");
         let file = format!(", credentials_file: {{ path: {} }}", bench.path("keys").display());
-        let before = profile(&a, "payments.token", "");
-        let changed = [
-            profile(&nowhere, "other.token", ""),
-            profile(&nowhere, "payments.token", &file),
-            profile(&nowhere, "payments.token", ""),
-        ];
-        for (changed, kept) in changed.into_iter().zip([false, false, true]) {
+        let changed = profile(&nowhere, [&one, &other], "");
+        for (changes, holds) in [
+            (vec![profile(&nowhere, [&one, &third], "")], false),
+            (vec![profile(&nowhere, [&one, &other], &file)], false),
+            (vec![changed.clone()], true),
+            (vec![profile(&nowhere, [&other, &one], "")], true),
+            // What it holds then is another's yet.
+            (vec![changed.clone(), profile(&nowhere, [&one, &third], "")], false),
+            (vec![changed.clone(), profile(&nowhere, [&one, &other], &file)], false),
+            (vec![changed, profile(&nowhere, [&other, &one], "")], true),
+            // And here its own.
+            (vec![profile(&a, [&one, &third], &file)], true),
+        ] {
             take(&mut bench, &[]);
             take(&mut bench, std::slice::from_ref(&before));
             bench.comes_to_serve("payments", "A").await;
-            take(&mut bench, &[changed]);
-            let reader = bench.profiles.reader(&"payments".parse().unwrap()).unwrap();
-            let held = matches!(
-                reader.borrow().view(bench.profiles.workshop.clock.now()),
-                View::Ready(..)
-            );
-            assert_eq!(held, kept);
+            for change in changes {
+                take(&mut bench, &[change]);
+            }
+            assert_eq!(bench.holds("payments"), holds);
         }
     }
 
