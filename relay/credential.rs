@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::arn::{AccountId, RoleArn};
 use crate::clock::{Moment, Timestamp};
 
-pub use scrub::{scrub, without};
+pub use scrub::{REDACTED, scrub, without};
 pub use secret::{Secret, wiped};
 
 /// An access key id: public (it stands in CloudTrail and in logs), but not just any text.

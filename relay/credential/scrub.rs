@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::secret::Secret;
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "[redacted]";
+pub const REDACTED: &str = "[redacted]";
 
 /// A known secret that is shorter is a word like any other.
 const SHORTEST_KNOWN: usize = 8;

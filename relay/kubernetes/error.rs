@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::object::{Object, Verb};
-use crate::credential::{Secret, scrub};
+use crate::credential::{REDACTED, Secret, scrub};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn without_long_runs(text: &str) -> String {
     let of_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
     let runs = text.split_inclusive(|c| !of_base64(c));
     runs.map(|run| match run.trim_end_matches(|c| !of_base64(c)) {
-        word if word.len() > LONGEST_RUN => format!("[redacted]{}", &run[word.len()..]),
+        word if word.len() > LONGEST_RUN => format!("{REDACTED}{}", &run[word.len()..]),
         _ => run.to_owned(),
     })
     .collect()

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::credential::scrub;
+use crate::credential::{REDACTED, scrub};
 
 /// So many bytes of the end of its standard error are looked at.
 pub(super) const LONGEST: usize = 1 << 10;
@@ -13,8 +13,6 @@ const LONGEST_WORD: usize = 16;
 /// The parts of a path or a host are words of people, of this length at most where there are both
 /// digits and letters in one.
 const LONGEST_MIXED_PART: usize = 8;
-
-const REDACTED: &str = "[redacted]";
 
 /// The last line that is not empty, of the last [`LONGEST`] bytes that were `said`: without its
 /// long words, and without the rest of it after the name of a secret.
