@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
+
 from harness import EXIT_SECONDS, carry, environment, http_get, spawn, wait_for
 from kube_server import RBAC, Refused
 
@@ -48,6 +50,8 @@ CLUSTER_RULES = [
     }
 ]
 
+CASES = Path(__file__).parents[1] / "inject_cases"
+
 # The service account's folder, where a pod has it: in a mount namespace of the process's own.
 AS_A_POD = """
 mount -t tmpfs none /run
@@ -56,6 +60,25 @@ mount --bind "$1" /run/secrets/kubernetes.io/serviceaccount
 shift
 exec "$@"
 """
+
+
+def one_of_the_cases(binary, folder, certificate):
+    """An injector by the policy of tests/inject_cases, with this certificate: its process, and where its log is."""
+
+    config = yaml.safe_load((CASES / "injector.yaml").read_text())
+    config |= {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}}
+    config["certificates"] = {"files": {"cert": str(certificate.certificate), "key": str(certificate.key)}}
+    file, written = folder / "injector.json", folder / "injector.log"
+    file.write_text(json.dumps(config))
+    with open(written, "w") as log:
+        process = spawn(
+            [binary, "inject", "--config", file, "--drain", "0"],
+            environment(folder, CREDENTIAL_RELAY_LOG_FORMAT="json"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    return process, written
 
 
 class Process:

@@ -20,8 +20,7 @@ import yaml
 from agents import relay_at, served
 from harness import EXIT_SECONDS, environment, spawn, wait_for
 from identities import Authority
-
-INJECT_CASES = Path(__file__).parents[1] / "inject_cases"
+from injectors import one_of_the_cases
 
 USER = 65532  # as in the image
 
@@ -322,14 +321,7 @@ def test_it_is_off_by_its_setting_and_where_programs_run(binary, module_aws, tmp
 
 def test_the_injector_is_in_one_too(binary, tmp_path):
     certificate = Authority(tmp_path).issue("injector", server=True)
-    config = yaml.safe_load((INJECT_CASES / "injector.yaml").read_text())
-    config |= {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}}
-    config["certificates"] = {"files": {"cert": str(certificate.certificate), "key": str(certificate.key)}}
-    file, written = tmp_path / "injector.json", tmp_path / "injector.log"
-    file.write_text(json.dumps(config))
-    with open(written, "w") as log:
-        given = environment(tmp_path, CREDENTIAL_RELAY_LOG_FORMAT="json")
-        injector = spawn([binary, "inject", "--config", file, "--drain", "0"], given, stderr=log)
+    injector, written = one_of_the_cases(binary, tmp_path, certificate)
     try:
         wait_for(lambda: '"listening"' in written.read_text(), written.read_text)
         said, warnings = hardened(written.read_text())

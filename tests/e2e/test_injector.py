@@ -5,20 +5,17 @@ tests/inject_cases, pods that are written down and made again, pods that other w
 import base64
 import json
 import ssl
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
 
-from harness import EXIT_SECONDS, environment, spawn, wait_for
+from harness import EXIT_SECONDS, wait_for
 from identities import Authority
+from injectors import CASES, one_of_the_cases
 from kube_server import Refused
 
-ROOT = Path(__file__).parents[2]
-CASES = ROOT / "tests" / "inject_cases"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 NAMESPACES = ("payments", "team-a-batch", "hosts")
 ACCOUNTS = ("default", "api", "nightly", "app", "inliner", "other", "a")
@@ -45,19 +42,7 @@ def injector(binary, kube, certificate, folder):
         kube.namespace(namespace)
         for account in ACCOUNTS:
             kube.service_account(namespace, account)
-    config = yaml.safe_load((CASES / "injector.yaml").read_text())
-    config |= {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}}
-    config["certificates"] = {"files": {"cert": str(certificate.certificate), "key": str(certificate.key)}}
-    file, written = folder / "injector.json", folder / "injector.log"
-    file.write_text(json.dumps(config))
-    with open(written, "w") as log:
-        process = spawn(
-            [binary, "inject", "--config", file, "--drain", "0"],
-            environment(folder, CREDENTIAL_RELAY_LOG_FORMAT="json"),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+    process, written = one_of_the_cases(binary, folder, certificate)
 
     def listening():
         assert process.poll() is None, written.read_text()
